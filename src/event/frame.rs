@@ -1,0 +1,254 @@
+//! The native frame: the bytes in which journal and store keep an event and in which the native dialect sends it.
+//!
+//! A frame is one Server-Sent Event, `id: N`, `data: {…}` and an empty line. JSON text holds no raw line break, so an
+//! empty line ends a frame and nothing else does. Long deltas become several frames, each with its own number, so that
+//! no data line exceeds [`MAX_LINE_BYTES`] and naive line readers work.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use memchr::memmem;
+
+use super::{Delta, Event, SyncId, ToolCallDelta};
+
+/// No data line is longer, in bytes, `data: ` included (`reset`, `message` and `tool_result` apart).
+pub const MAX_LINE_BYTES: usize = 4096;
+
+/// Content up to this length fits into one line however it has to be escaped (at most six bytes for one).
+const SURELY_SHORT_BYTES: usize = 600;
+
+/// Appends `event` to `out` as one frame or, where it is long, several, numbered from `first` on.
+/// Returns how many numbers it used.
+pub fn encode(first: SyncId, event: &Event, out: &mut BytesMut) -> u64 {
+    match event {
+        Event::Reasoning(delta) => encode_delta(first, delta, Event::Reasoning, event, out),
+        Event::Text(delta) => encode_delta(first, delta, Event::Text, event, out),
+        Event::Refusal(delta) => encode_delta(first, delta, Event::Refusal, event, out),
+        Event::ToolCall(call) => encode_tool_call(first, call, event, out),
+        _ => {
+            write_frame(Some(first), event, out);
+            1
+        }
+    }
+}
+
+/// One frame without a number: what a reader is told about its own position, never an event of the journal.
+pub fn unnumbered(json: &impl serde::Serialize) -> Bytes {
+    let mut out = BytesMut::with_capacity(128);
+    write_data(json, &mut out);
+    out.freeze()
+}
+
+/// One numbered frame, whatever its length.
+pub fn numbered(id: SyncId, json: &impl serde::Serialize, out: &mut BytesMut) {
+    write_id(id, out);
+    write_data(json, out);
+}
+
+fn encode_delta(first: SyncId, delta: &Delta, kind: fn(Delta) -> Event, whole: &Event, out: &mut BytesMut) -> u64 {
+    const OVERHEAD_BYTES: usize = 96;
+    if delta.content.len() <= SURELY_SHORT_BYTES {
+        write_frame(Some(first), whole, out);
+        return 1;
+    }
+    let mut used = 0;
+    for piece in pieces(&delta.content, MAX_LINE_BYTES - OVERHEAD_BYTES) {
+        let part = Delta { content: piece.to_owned(), block: delta.block, redacted: delta.redacted };
+        write_frame(Some(first.plus(used)), &kind(part), out);
+        used += 1;
+    }
+    used
+}
+
+fn encode_tool_call(first: SyncId, call: &ToolCallDelta, whole: &Event, out: &mut BytesMut) -> u64 {
+    const OVERHEAD_BYTES: usize = 128;
+    const LEAST_PIECE_BYTES: usize = 256;
+    let names = call.id.len() + call.name.as_ref().map_or(0, String::len);
+    if call.arguments.len() + names <= SURELY_SHORT_BYTES {
+        write_frame(Some(first), whole, out);
+        return 1;
+    }
+    let room = MAX_LINE_BYTES.saturating_sub(OVERHEAD_BYTES + 6 * names).max(LEAST_PIECE_BYTES);
+    let mut rest = pieces(&call.arguments, room).peekable();
+    let mut used = 0;
+    while let Some(piece) = rest.next() {
+        let part = ToolCallDelta {
+            id: call.id.clone(),
+            name: if used == 0 { call.name.clone() } else { None },
+            arguments: piece.to_owned(),
+            block: call.block,
+            done: call.done && rest.peek().is_none(),
+        };
+        write_frame(Some(first.plus(used)), &Event::ToolCall(part), out);
+        used += 1;
+    }
+    used
+}
+
+/// Cuts `text` at character boundaries into pieces whose JSON form is at most `room` bytes. At least one piece.
+fn pieces(text: &str, room: usize) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let mut escaped = 0;
+        for (at, character) in text.char_indices() {
+            escaped += escaped_bytes(character);
+            if escaped > room {
+                rest = Some(&text[at..]);
+                return Some(&text[..at]);
+            }
+        }
+        rest = None;
+        Some(text)
+    })
+}
+
+/// How many bytes serde_json writes for a character inside a string.
+const fn escaped_bytes(character: char) -> usize {
+    match character {
+        '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+        '\0'..='\u{1f}' => 6,
+        _ => character.len_utf8(),
+    }
+}
+
+fn write_frame(id: Option<SyncId>, event: &Event, out: &mut BytesMut) {
+    if let Some(id) = id {
+        write_id(id, out);
+    }
+    write_data(event, out);
+}
+
+fn write_id(id: SyncId, out: &mut BytesMut) {
+    out.reserve(192);
+    out.put_slice(b"id: ");
+    out.put_slice(itoa::Buffer::new().format(id.get()).as_bytes());
+    out.put_slice(b"\n");
+}
+
+fn write_data(json: &impl serde::Serialize, out: &mut BytesMut) {
+    out.put_slice(b"data: ");
+    // Writing to memory cannot fail, and our events have string keys only.
+    serde_json::to_writer((&mut *out).writer(), json).expect("events serialise");
+    out.put_slice(b"\n\n");
+}
+
+/// One frame inside a run of frames.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Frame<'a> {
+    /// Its number.
+    pub id: SyncId,
+    /// Its JSON object.
+    pub json: &'a [u8],
+    /// Where it begins in the run, in bytes.
+    pub offset: usize,
+}
+
+impl Frame<'_> {
+    /// The typed event; an error where the bytes were not written by [`encode`].
+    pub fn event(&self) -> Result<Event, serde_json::Error> {
+        serde_json::from_slice(self.json)
+    }
+}
+
+/// The frames of a run that [`encode`] wrote. Stops at the first byte that is not a frame.
+pub fn frames(run: &[u8]) -> impl Iterator<Item = Frame<'_>> {
+    let mut offset = 0;
+    std::iter::from_fn(move || {
+        let rest = &run[offset..];
+        let line_end = memchr::memchr(b'\n', rest)?;
+        let id = std::str::from_utf8(rest.get(4..line_end)?).ok()?.parse().ok()?;
+        let body = &rest[line_end + 1..];
+        let end = memmem::find(body, b"\n\n")?;
+        let json = body.get(6..end)?;
+        let frame = Frame { id: SyncId::new(id), json, offset };
+        offset += line_end + 1 + end + 2;
+        Some(frame)
+    })
+}
+
+/// The part of a run that comes after `position`.
+pub fn after(run: &Bytes, position: SyncId) -> Bytes {
+    match frames(run).find(|frame| frame.id > position) {
+        Some(frame) => run.slice(frame.offset..),
+        None => Bytes::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text(content: &str) -> Event {
+        Event::Text(Delta { content: content.to_owned(), block: 1, redacted: false })
+    }
+
+    #[test]
+    fn a_frame_has_the_documented_form() {
+        let mut out = BytesMut::new();
+        let reasoning = Event::Reasoning(Delta { content: "Let me \"check\".\n".into(), block: 0, redacted: false });
+        assert_eq!(encode(SyncId::new(42), &reasoning, &mut out), 1);
+        let expected =
+            "id: 42\ndata: {\"type\":\"reasoning\",\"content\":\"Let me \\\"check\\\".\\n\",\"block\":0}\n\n";
+        assert_eq!(std::str::from_utf8(&out).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_run_is_read_from_any_position() {
+        let mut out = BytesMut::new();
+        for id in 5..8 {
+            encode(SyncId::new(id), &text("x"), &mut out);
+        }
+        let run = out.freeze();
+        let ids = |run: &Bytes| frames(run).map(|f| f.id.get()).collect::<Vec<_>>();
+        assert_eq!(ids(&run), [5, 6, 7]);
+        assert_eq!(ids(&after(&run, SyncId::new(5))), [6, 7]);
+        assert_eq!(ids(&after(&run, SyncId::ZERO)), [5, 6, 7]);
+        assert!(after(&run, SyncId::new(7)).is_empty());
+    }
+
+    fn joined(run: &[u8]) -> String {
+        frames(run)
+            .map(|frame| match frame.event().unwrap() {
+                Event::Text(delta) => delta.content,
+                Event::ToolCall(call) => call.arguments,
+                other => panic!("unexpected {other:?}"),
+            })
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn long_content_is_split_into_short_lines_and_nothing_is_lost(
+            content in proptest::collection::vec(any::<char>(), 0..6000).prop_map(String::from_iter),
+            first in 1u64..1_000_000,
+        ) {
+            let mut out = BytesMut::new();
+            let used = encode(SyncId::new(first), &text(&content), &mut out);
+            prop_assert_eq!(frames(&out).count() as u64, used);
+            prop_assert!(frames(&out).map(|f| f.id.get()).eq(first..first + used));
+            prop_assert!(out[..].split(|b| *b == b'\n').all(|line| line.len() <= MAX_LINE_BYTES));
+            prop_assert_eq!(joined(&out), content);
+        }
+
+        #[test]
+        fn a_long_tool_call_names_its_tool_once_and_is_done_once(
+            arguments in "[\\x00-\\x7f]{0,9000}",
+            done in any::<bool>(),
+        ) {
+            let call = ToolCallDelta {
+                id: "call_1".into(), name: Some("search".into()), arguments: arguments.clone(), block: 2, done,
+            };
+            let mut out = BytesMut::new();
+            encode(SyncId::new(1), &Event::ToolCall(call), &mut out);
+            let parts: Vec<ToolCallDelta> = frames(&out)
+                .map(|f| match f.event().unwrap() { Event::ToolCall(c) => c, other => panic!("{other:?}") })
+                .collect();
+            prop_assert_eq!(parts.iter().filter(|c| c.name.is_some()).count(), 1);
+            prop_assert!(parts[0].name.is_some());
+            prop_assert_eq!(parts.iter().filter(|c| c.done).count(), usize::from(done));
+            prop_assert_eq!(parts.last().unwrap().done, done);
+            prop_assert!(out[..].split(|b| *b == b'\n').all(|line| line.len() <= MAX_LINE_BYTES));
+            prop_assert_eq!(joined(&out), arguments);
+        }
+    }
+}

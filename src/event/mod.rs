@@ -1,0 +1,205 @@
+//! The vocabulary: typed events, ids, usage, faults and requests, and the native frame in which journal and store keep
+//! an event. No IO; imports nothing of ours.
+
+mod fault;
+pub mod frame;
+mod ids;
+mod request;
+mod terminal;
+mod usage;
+
+use serde::{Deserialize, Serialize};
+
+pub use fault::{ErrorCode, Fault};
+pub use ids::{ConversationId, GenerationId, MessageId, SyncId};
+pub use request::{ChatMessage, ModelRequest, ReasoningEffort, Role, ToolCall};
+pub use terminal::{Check, Complete, Digest, ErrorEvent, Timing};
+pub use usage::{FinishReason, Usage, UsageSource};
+
+/// The version of the wire contract that `start` announces.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// One event of a conversation. Its JSON form, with `type` in front, is what clients read.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// The first event of each message.
+    Start(Box<Start>),
+    /// What the gateway itself decided (routing, retry, fallback, tool).
+    Status(Status),
+    /// A piece of thinking.
+    Reasoning(Delta),
+    /// A piece of the answer.
+    Text(Delta),
+    /// A piece of a refusal.
+    Refusal(Delta),
+    /// A piece of a tool call.
+    ToolCall(ToolCallDelta),
+    /// What a tool answered.
+    ToolResult(ToolResult),
+    /// Token counts so far.
+    Usage(Usage),
+    /// A user's message.
+    Message(UserMessage),
+    /// The truth as stored: replaces what a reader holds of that message.
+    Reset(Box<Reset>),
+    /// The end of a message that was asked for or declared.
+    Complete(Box<Complete>),
+    /// The end of a message by a fault.
+    Error(Box<ErrorEvent>),
+}
+
+impl Event {
+    /// Whether this is a message's last event.
+    pub const fn is_terminal(&self) -> bool {
+        matches!(self, Event::Complete(_) | Event::Error(_))
+    }
+}
+
+/// A piece of reasoning, answer or refusal.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Delta {
+    /// The text, never cut inside a character.
+    pub content: String,
+    /// The place of its content block in the message, from 0.
+    pub block: u32,
+    /// The provider withheld this reasoning and sent only an opaque block.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redacted: bool,
+}
+
+/// The first event of each message.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Start {
+    /// `PROTOCOL_VERSION`.
+    pub protocol: u32,
+    /// The conversation that the message belongs to.
+    pub conversation_id: ConversationId,
+    /// The message that begins.
+    pub message_id: MessageId,
+    /// The generation that makes it.
+    pub generation_id: GenerationId,
+    /// Always `assistant` so far.
+    pub role: Role,
+    /// The message that this one answers.
+    pub reply_to: Option<MessageId>,
+    /// The provider's name in the catalogue.
+    pub provider: String,
+    /// The provider's name for the model.
+    pub model: String,
+    /// RFC 3339, UTC.
+    pub created_at: String,
+    /// Where to resume, cancel and read on.
+    pub links: Links,
+    /// `false` where streaming is switched off for this caller.
+    pub streaming: bool,
+}
+
+/// Paths under which a client finds a generation again.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Links {
+    /// The generation's events, to resume from.
+    pub events: String,
+    /// Cancels the generation.
+    pub cancel: String,
+    /// The conversation.
+    pub conversation: String,
+}
+
+/// What the gateway itself decided.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// `routing`, `retry`, `fallback` or `tool`.
+    pub phase: String,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// A piece of a tool call.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ToolCallDelta {
+    /// Unique in its message; on every piece of the call.
+    pub id: String,
+    /// The tool's name, on the first piece.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The next piece of the arguments (JSON text).
+    pub arguments: String,
+    /// The place of its content block in the message, from 0.
+    pub block: u32,
+    /// Whether this was the call's last piece.
+    pub done: bool,
+}
+
+/// What a tool answered.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ToolResult {
+    /// The call that it answers.
+    pub id: String,
+    /// The tool's name.
+    pub name: String,
+    /// The result as text.
+    pub content: String,
+    /// Whether the tool failed.
+    pub is_error: bool,
+}
+
+/// A user's message, as the conversation's readers see it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UserMessage {
+    /// The message.
+    pub message_id: MessageId,
+    /// Who spoke.
+    pub role: Role,
+    /// The whole text.
+    pub content: String,
+}
+
+/// A run of one kind of content in a message.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Block {
+    /// What it holds.
+    #[serde(rename = "type")]
+    pub kind: BlockKind,
+    /// The block's number, the same as in the deltas.
+    pub block: u32,
+    /// Its text; for a tool call, the call's id.
+    pub text: String,
+}
+
+/// What a content block holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BlockKind {
+    /// Thinking.
+    Reasoning,
+    /// The answer.
+    Text,
+    /// A refusal.
+    Refusal,
+    /// A tool call.
+    ToolCall,
+}
+
+/// The truth as stored: replaces what a reader holds of that message.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reset {
+    /// The message.
+    pub message_id: MessageId,
+    /// The message's status: `streaming`, `complete`, `cancelled` or `error`.
+    pub status: String,
+    /// All reasoning so far.
+    pub reasoning: String,
+    /// All answer text so far.
+    pub text: String,
+    /// All tool calls so far.
+    pub tool_calls: Vec<ToolCall>,
+    /// The content blocks in their order.
+    pub blocks: Vec<Block>,
+    /// The last number that this event accounts for.
+    pub through: SyncId,
+}

@@ -1,0 +1,5 @@
+//! Thinkwire: a gateway for streamed language-model reasoning.
+#![warn(missing_docs)]
+
+pub mod event;
+pub mod protocol;

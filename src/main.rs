@@ -1,0 +1,3 @@
+//! The `thinkwire` binary.
+
+fn main() {}

@@ -1,0 +1,76 @@
+//! Wire protocols of providers: pure state machines from bytes to events, and builders of requests.
+//!
+//! A provider is a row in `config/providers.toml`; a protocol is a file here. Nothing here knows a socket, a clock or a
+//! task: a decoder is given bytes and gives back events.
+
+use crate::event::{Event, Fault, FinishReason, ModelRequest};
+
+/// A wire protocol: how a request looks and how its stream is read.
+pub trait Protocol: Send + Sync {
+    /// Translates our request into the provider's. A fault where the protocol cannot carry what is asked.
+    fn request(&self, request: &ModelRequest, quirks: &Quirks) -> Result<HttpRequest, Fault>;
+
+    /// A fresh decoder for one response.
+    fn decoder(&self) -> Box<dyn Decoder>;
+}
+
+/// Reads one response. Fed with the body's bytes in any pieces; it never waits for more than it needs.
+pub trait Decoder: Send {
+    /// Takes the next bytes and appends the events that are complete now to `out`.
+    ///
+    /// `Ok(Some(end))`: the provider declared the end; later bytes are ignored. `Err`: the stream failed here; what
+    /// was appended to `out` before the fault stays valid.
+    fn feed(&mut self, bytes: &[u8], out: &mut Vec<Event>) -> Result<Option<End>, Fault>;
+
+    /// The body ended. Flushes what was held back and says whether that was a declared end or a loss.
+    fn finish(&mut self, out: &mut Vec<Event>) -> Result<End, Fault>;
+}
+
+/// The end that a provider declared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct End {
+    /// Why.
+    pub finish_reason: FinishReason,
+}
+
+/// What a protocol wants sent. The upstream side adds base URL and key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HttpRequest {
+    /// Appended to the provider's base URL, with its leading slash.
+    pub path: String,
+    /// Headers beside `content-type: application/json`.
+    pub headers: Vec<(&'static str, String)>,
+    /// The JSON body.
+    pub body: Vec<u8>,
+}
+
+/// How a provider departs from its protocol's common form. Rows of the catalogue set these.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Quirks {
+    /// How this provider is asked to think.
+    pub reasoning_request: ReasoningRequest,
+    /// Whether usage must be asked for with `stream_options`.
+    pub stream_options: bool,
+    /// The name of the field that limits the tokens to make.
+    pub max_tokens_field: String,
+    /// Whether the requested model is known to reason. No reasoning parameter is sent to a model that is not.
+    pub model_reasons: bool,
+    /// Fields of the request that this model rejects; they are left out.
+    pub leave_out: Vec<String>,
+}
+
+/// In which form an OpenAI-compatible provider takes the wish to think.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ReasoningRequest {
+    /// `reasoning_effort: "low"`.
+    #[default]
+    Effort,
+    /// `reasoning: {effort}` or `{enabled}` (OpenRouter).
+    Object,
+    /// `thinking: {type: "enabled" | "disabled"}` (DeepSeek, z.ai).
+    Thinking,
+    /// `chat_template_kwargs: {enable_thinking}` (vLLM, SGLang, llama.cpp).
+    TemplateKwargs,
+    /// The provider knows no such parameter.
+    Unsupported,
+}
