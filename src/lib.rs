@@ -2,4 +2,6 @@
 #![warn(missing_docs)]
 
 pub mod event;
+pub mod journal;
 pub mod protocol;
+pub mod store;
