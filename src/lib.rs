@@ -1,6 +1,7 @@
 //! Thinkwire: a gateway for streamed language-model reasoning.
 #![warn(missing_docs)]
 
+pub mod config;
 pub mod event;
 pub mod journal;
 pub mod protocol;

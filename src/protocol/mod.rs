@@ -3,6 +3,8 @@
 //! A provider is a row in `config/providers.toml`; a protocol is a file here. Nothing here knows a socket, a clock or a
 //! task: a decoder is given bytes and gives back events.
 
+pub mod sse;
+
 use crate::event::{Event, Fault, FinishReason, ModelRequest};
 
 /// A wire protocol: how a request looks and how its stream is read.
