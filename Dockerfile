@@ -1,5 +1,3 @@
-# syntax=docker/dockerfile:1
-
 # Builds the gateway and puts the one binary into a small image.
 #   docker build -t thinkwire .
 #   docker run -p 8080:8080 -v thinkwire-data:/data thinkwire

@@ -18,7 +18,7 @@ check:
 
 # The relay benchmark; see docs/benchmarks.md.
 bench *args:
-  cargo run --release --package thinkwire-bench -- {{args}}
+  scripts/bench {{args}}
 
 # Formats everything.
 fmt:
