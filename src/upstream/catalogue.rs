@@ -13,6 +13,8 @@ use crate::protocol::{self, Protocol, Quirks, ReasoningRequest};
 const REDACTED: &str = "[key]";
 /// Shorter "keys" are placeholders such as `x`; replacing them would only garble messages.
 const SHORTEST_SECRET_BYTES: usize = 4;
+/// No longer beginning of a key is shown; shorter ones are common to many keys (`sk-proj-`).
+const LONGEST_SHOWN_BYTES: usize = 12;
 /// How much of a name that a client made up is repeated to it.
 const SHOWN_NAME_CHARS: usize = 128;
 
@@ -167,6 +169,12 @@ impl Catalogue {
         self.models.iter().find(|row| row.matches(model))
     }
 
+    /// A model that nobody knows is taken for one that does not reason, so that it is sent nothing it may reject.
+    fn reasons(&self, provider: &Provider, model: &str) -> bool {
+        let known = self.row(model).and_then(|row| row.reasoning);
+        known.unwrap_or(matches!(provider.speaks, Speaks::Demo))
+    }
+
     fn quirks(&self, provider: &Provider, model: &str) -> Quirks {
         let row = self.row(model);
         Quirks {
@@ -179,7 +187,7 @@ impl Catalogue {
             },
             stream_options: provider.config.stream_options,
             max_tokens_field: provider.config.max_tokens_field.clone(),
-            model_reasons: row.and_then(|row| row.reasoning).unwrap_or(false),
+            model_reasons: self.reasons(provider, model),
             leave_out: row.map(|row| row.leave_out.clone()).unwrap_or_default(),
         }
     }
@@ -193,7 +201,7 @@ impl Catalogue {
                     id: format!("{}/{model}", provider.name()),
                     provider: provider.name().to_owned(),
                     model: model.to_owned(),
-                    reasoning: self.row(model).and_then(|row| row.reasoning).unwrap_or(false),
+                    reasoning: self.reasons(provider, model),
                     available: provider.config.on(),
                 });
             }
@@ -256,13 +264,32 @@ impl Provider {
         });
         let mut clean = text.to_owned();
         for secret in self.api_key().into_iter().chain(secret_headers.map(|(_, value)| value)) {
+            // What stands before a space is the scheme (`Bearer`) and no secret.
             let secret = secret.expose_secret();
-            if secret.len() >= SHORTEST_SECRET_BYTES && clean.contains(secret) {
-                clean = clean.replace(secret, REDACTED);
-            }
+            clean = without(&clean, secret.rsplit(' ').next().unwrap_or(secret));
         }
         clean
     }
+}
+
+/// `text` without `secret`, and without a long beginning of it: messages are cut somewhere, and half a key is a secret
+/// too.
+fn without(text: &str, secret: &str) -> String {
+    if secret.len() < SHORTEST_SECRET_BYTES {
+        return text.to_owned();
+    }
+    let telling_bytes = (secret.len() / 2).clamp(SHORTEST_SECRET_BYTES, LONGEST_SHOWN_BYTES);
+    let Some(start) = secret.get(..telling_bytes) else { return text.replace(secret, REDACTED) };
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, found)) = rest.split_once(start) {
+        let more = found.chars().zip(secret.chars().skip(start.chars().count())).take_while(|(a, b)| a == b);
+        let more_bytes: usize = more.map(|(a, _)| a.len_utf8()).sum();
+        clean.push_str(before);
+        clean.push_str(REDACTED);
+        rest = found.get(more_bytes..).unwrap_or_default();
+    }
+    clean + rest
 }
 
 impl std::fmt::Debug for Provider {
@@ -409,10 +436,12 @@ mod tests {
     fn keys_and_secret_headers_are_taken_out_of_messages() {
         let catalogue = catalogue(&[
             ("OPENAI_API_KEY", "sk-very-secret"),
-            ("THINKWIRE__PROVIDERS__OPENAI__HEADERS__X-API-TOKEN", "hunter2"),
-            ("THINKWIRE__PROVIDERS__OPENAI__HEADERS__X-TITLE", "Thinkwire"),
+            ("THINKWIRE__PROVIDERS__OPENAI__HEADERS__X_API_TOKEN", "Bearer hunter2"),
+            ("THINKWIRE__PROVIDERS__OPENAI__HEADERS__X_TITLE", "Thinkwire"),
         ]);
         let provider = catalogue.route(Some("openai/o3")).expect("a route").provider;
+        assert_eq!(provider.redact("cut off at sk-very-sec"), "cut off at [key]");
+        assert_eq!(provider.redact("keys begin with sk-"), "keys begin with sk-");
         let text = provider.redact("bad key sk-very-secret and sk-very-secret, hunter2 from Thinkwire");
         assert_eq!(text, "bad key [key] and [key], [key] from Thinkwire");
         assert!(!format!("{provider:?}").contains("sk-very-secret"));

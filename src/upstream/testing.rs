@@ -23,7 +23,7 @@ pub(super) fn route(base_url: &str) -> Route {
         ("THINKWIRE__PROVIDERS__TEST__BASE_URL", base_url),
         ("THINKWIRE__PROVIDERS__TEST__API_KEY_ENV", "TEST_KEY"),
         ("TEST_KEY", KEY),
-        ("THINKWIRE__PROVIDERS__TEST__HEADERS__X-TITLE", "Thinkwire"),
+        ("THINKWIRE__PROVIDERS__TEST__HEADERS__X_TITLE", "Thinkwire"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into();
