@@ -135,6 +135,10 @@ fn sides(args: &RunArgs) -> Result<Vec<Side>> {
     if sides.contains(&Side::Thinkwire) && args.thinkwire.is_none() {
         return Err("--side thinkwire needs --thinkwire PATH".into());
     }
+    if let Some(program) = &args.thinkwire {
+        // Now, and not after the first round of the other side.
+        fs::metadata(program).context(format!("finding {}", program.display()))?;
+    }
     Ok(sides)
 }
 

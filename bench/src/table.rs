@@ -8,6 +8,9 @@ use crate::stats::Spread;
 const HEADINGS: [&str; 8] =
     ["scenario", "side", "CPU µs a chunk", "× nginx", "p50 µs", "p99 µs", "KiB a stream", "others' CPU"];
 
+/// Above this share of a core, other work disturbs what is measured.
+const QUIET_SHARE: f64 = 0.2;
+
 /// Tables of figures, bars and faults.
 pub fn render(report: &Report) -> String {
     let mut text = String::new();
@@ -24,6 +27,12 @@ pub fn render(report: &Report) -> String {
         setup.rounds
     );
     text.push_str(&markdown(&HEADINGS, &figures(report)));
+    let sides = report.scenarios.iter().flat_map(|scenario| &scenario.sides);
+    if sides.map(most_foreign).fold(0.0, f64::max) > QUIET_SHARE {
+        text.push_str(
+            "\nThe machine was not quiet: other work shared its caches and cores, so the figures are rough.\n",
+        );
+    }
 
     let bars = report.scenarios.iter().flat_map(|scenario| {
         scenario.verdicts.iter().map(|verdict| {
@@ -73,10 +82,13 @@ fn spread(spread: Option<Spread>, unit: f64, digits: usize) -> String {
     }
 }
 
-/// Rounds disturbed by other work are worth nothing: the largest share of a core that others took.
+/// The largest share of a core that others took in any round.
+fn most_foreign(side: &SideReport) -> f64 {
+    side.rounds.iter().map(|round| round.foreign_cpu_share).fold(0.0, f64::max)
+}
+
 fn others(side: &SideReport) -> String {
-    let most = side.rounds.iter().map(|round| round.foreign_cpu_share).fold(0.0, f64::max);
-    format!("≤ {:.0} %", most * 100.0)
+    format!("≤ {:.0} %", most_foreign(side) * 100.0)
 }
 
 fn faults(report: &Report) -> String {
