@@ -167,7 +167,7 @@ fn serve(args: ServeArgs) -> ExitCode {
     telemetry::init(&config.log);
     match server::run(config, args.port_file) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => complain(FAILED, &*error),
+        Err(error) => complain(FAILED, &error),
     }
 }
 
