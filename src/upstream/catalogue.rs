@@ -411,6 +411,8 @@ mod tests {
         assert!(of("openai/o3").available && of("openai/o3").reasoning);
         assert!(of("openai/gpt-4o").available && !of("openai/gpt-4o").reasoning);
         assert!(!of("groq/qwen/qwen3-32b").available);
+        let demo = models.iter().filter(|model| model.provider == "demo").map(|model| model.model.as_str());
+        assert_eq!(demo.collect::<Vec<_>>(), protocol::demo::MODELS, "the catalogue lists what the demo has");
         // Each listed id leads back to its provider.
         let full = catalogue(ALL);
         for model in full.models().iter().filter(|model| model.available) {
