@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::stream;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::testing::*;
 use super::*;
@@ -203,6 +203,27 @@ async fn a_fault_in_the_stream_does_not_show_the_key() {
     let fault = all(&mut stream).await.1.expect_err("a fault");
     assert!(fault.message.contains("overloaded, [key]"), "{}", fault.message);
     assert_eq!(stream.next(&mut Vec::new()).await, Err(fault));
+}
+
+#[tokio::test]
+async fn an_endless_line_is_refused_at_the_configured_limit() {
+    let server = Server::start().await;
+    let route = route_with(&server.base_url(), &[("THINKWIRE__LIMITS__MAX_LINE_BYTES", "8192")]);
+    let serve = tokio::spawn(async move {
+        let mut socket = server.accept().await;
+        read_request(&mut socket).await;
+        send(&mut socket, &format!("{STREAM_HEAD}{}{}", chunk(&delta("one")), chunk("data: "))).await;
+        // Goes on until the client hangs up.
+        while socket.write_all(chunk(&"x".repeat(1024)).as_bytes()).await.is_ok() {}
+    });
+    let mut stream = client().open(&route, &request()).await.expect("a stream");
+    let (events, end) = all(&mut stream).await;
+    assert_eq!(texts(&events), "one");
+    let fault = end.expect_err("too long");
+    assert_eq!((fault.code, fault.retryable), (ErrorCode::ProviderError, false));
+    assert!(fault.message.contains("more than 8192 bytes"), "{}", fault.message);
+    drop(stream);
+    tokio::time::timeout(Duration::from_secs(2), serve).await.expect("the client hung up").expect("the server is done");
 }
 
 /// How long after the drop of a running stream its server sees the end of the connection.
