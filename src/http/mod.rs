@@ -1,5 +1,6 @@
 //! Routes and thin handlers. `error` is the only place that knows status codes.
 
+mod batched;
 mod conversations;
 mod error;
 mod generate;
