@@ -51,6 +51,8 @@ pub struct Handle {
     /// SHA-256 of the request.
     pub body_hash: [u8; 32],
     state: watch::Sender<State>,
+    /// Turns true when this process forgets the generation.
+    released: watch::Sender<bool>,
     cancelled: AtomicBool,
     interrupted: AtomicBool,
     readers: AtomicUsize,
@@ -69,6 +71,7 @@ impl Handle {
             before,
             body_hash,
             state: watch::Sender::new(State::Starting),
+            released: watch::Sender::new(false),
             cancelled: AtomicBool::new(false),
             interrupted: AtomicBool::new(false),
             readers: AtomicUsize::new(0),
@@ -83,6 +86,16 @@ impl Handle {
 
     pub(super) fn set_state(&self, state: State) {
         self.state.send_replace(state);
+    }
+
+    pub(super) fn release(&self) {
+        self.released.send_replace(true);
+    }
+
+    /// Waits until this process forgets it: from then on the database has the last word.
+    pub async fn released(&self) {
+        // The sender lives as long as `self`.
+        _ = self.released.subscribe().wait_for(|released| *released).await;
     }
 
     /// Asks it to end as cancelled.

@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
 
-use super::rows::{ConversationRow, GenerationRow, MessageEndRow, NewBatchRow, NewMessageRow, number};
+use super::rows::{ConversationRow, GenerationRow, MessageEndRow, NewBatchRow, NewMessageRow, clean, number};
 use super::schema::{conversations, event_batches, generations, messages};
 use super::types::{Id, TimeUs};
 use crate::event::SyncId;
@@ -39,6 +39,19 @@ pub fn unit(conn: &mut SqliteConnection, unit: &Unrecorded, now_us: i64) -> Quer
 pub fn conversation(conn: &mut SqliteConnection, row: &ConversationRow) -> QueryResult<()> {
     diesel::insert_into(conversations::table).values(row).on_conflict_do_nothing().execute(conn)?;
     Ok(())
+}
+
+/// Gives a conversation another title, or none.
+pub fn title(conn: &mut SqliteConnection, id: Id, title: Option<&str>, now_us: i64) -> QueryResult<()> {
+    diesel::update(conversations::table.find(id))
+        .set((conversations::title.eq(title.map(clean)), conversations::updated_at.eq(TimeUs(now_us))))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Deletes a conversation; its generations, messages and events go with it. Says whether there was one.
+pub fn delete(conn: &mut SqliteConnection, id: Id) -> QueryResult<bool> {
+    Ok(diesel::delete(conversations::table.find(id)).execute(conn)? > 0)
 }
 
 /// A fresh row for a conversation that begins now.
