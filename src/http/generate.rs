@@ -63,10 +63,8 @@ pub async fn generate(
     let hash = body.hash().map_err(refuse)?;
     let batch_ms = body.batch_ms.unwrap_or(0);
 
-    let starting = app.running.starting(id).await.map_err(refuse)?;
-    if body.generation_id.is_some()
-        && let Some(earlier) = Earlier::find(&request, &app, id).await?
-    {
+    let (starting, earlier) = place(&request, &app, id, body.generation_id.is_some()).await?;
+    if let Some(earlier) = earlier {
         if earlier.body_hash() != hash {
             let message = format!("Generation {id} was started by another body; use another generationId.");
             return Err(refuse(Fault::new(ErrorCode::IdempotencyMismatch, message)));
@@ -103,6 +101,34 @@ fn cursor(app: &App, handle: &Handle, after: SyncId) -> Cursor {
 fn stream(app: &App, head: &mut HttpResponseBuilder, cursor: Cursor, reader: Reader, batch_ms: u64) -> HttpResponse {
     let events = Events::new(cursor, Vec::new(), Shape::Plain, app.config.stream.heartbeat_ms, Some(reader));
     batched::respond(head, events, batch_ms)
+}
+
+/// The place in which a generation may start, and the one that stands there already. An attempt that failed before its
+/// head leaves its id to the next one, as soon as the database knows.
+async fn place<'a>(
+    request: &HttpRequest,
+    app: &'a App,
+    id: GenerationId,
+    named: bool,
+) -> Result<(impl Drop + 'a, Option<Earlier>), ApiError> {
+    let refuse = |fault| ApiError::new(request, fault);
+    let until = Instant::now() + Duration::from_millis(STORE_WAIT_MS);
+    loop {
+        let starting = app.running.starting(id).await.map_err(refuse)?;
+        if !named {
+            return Ok((starting, None));
+        }
+        let earlier = Earlier::find(request, app, id).await?;
+        let Some(Earlier::Running(handle)) = &earlier else { return Ok((starting, earlier)) };
+        if !handle.is_refused() {
+            return Ok((starting, earlier));
+        }
+        drop(starting);
+        tokio::time::timeout_at(until, handle.released()).await.map_err(|_| {
+            let message = "The earlier attempt of this generation is not stored yet; ask again in a moment.";
+            refuse(Fault::new(ErrorCode::StoreUnavailable, message))
+        })?;
+    }
 }
 
 async fn ended(request: &HttpRequest, handle: &Handle) -> Result<Arc<Ended>, ApiError> {
@@ -260,7 +286,8 @@ async fn attach(
     let mut response = match (earlier, form) {
         (Earlier::Running(handle), Form::Stream) => {
             let reader = handle.read();
-            handle.head(Duration::ZERO).await.map_err(|fault| ApiError::new(request, fault))?;
+            let patience = Duration::from_millis(app.config.stream.head_wait_ms);
+            handle.head(patience).await.map_err(|fault| ApiError::new(request, fault))?;
             let mut head = sse::head(handle.journal.id(), Some(handle.id));
             stream(app, &mut head, cursor(app, &handle, resume.after.max(handle.before)), reader, resume.batch_ms)
         }

@@ -529,9 +529,27 @@ impl State {
             self.kept_bytes += run.frames.len();
             self.kept.push_back(run);
         }
+        for write in &unrecorded.writes {
+            if let Write::GenerationEnd(end) = write
+                && let Some(rekey) = end.rekey
+                && !refused
+            {
+                self.rekey(end.id, rekey);
+            }
+        }
         self.trim();
         let stored_through = self.stored_through;
         self.live.retain(|live| live.ended.is_none_or(|at| at > stored_through));
+    }
+
+    /// A generation is kept under another id now, in the store as well: a new attempt under the old one has nothing of it.
+    fn rekey(&mut self, id: GenerationId, rekey: GenerationId) {
+        for (generation, _) in self.ended.iter_mut().filter(|(generation, _)| *generation == id) {
+            *generation = rekey;
+        }
+        for run in self.kept.iter_mut().filter(|run| run.owner.generation == Some(id)) {
+            run.owner = Arc::new(Owner { message: run.owner.message, generation: Some(rekey) });
+        }
     }
 
     fn trim(&mut self) {

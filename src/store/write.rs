@@ -114,8 +114,25 @@ fn generation_end(conn: &mut SqliteConnection, conversation: Id, end: &Generatio
             generations::last_sync_id.eq(last_of_generation),
         ))
         .execute(conn)?;
+    if let Some(rekey) = end.rekey {
+        self::rekey(conn, conversation, Id::from(end.id), Id::from(rekey))?;
+    }
     diesel::update(conversations::table.find(conversation))
         .set((conversations::last_sync_id.eq(number(last)), conversations::updated_at.eq(TimeUs(end.at_us))))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Keeps a generation under another id. Its messages follow by themselves.
+fn rekey(conn: &mut SqliteConnection, conversation: Id, id: Id, rekey: Id) -> QueryResult<()> {
+    // The id may be another conversation's by now, where the database took the rows that began this one too late.
+    diesel::update(generations::table.find(id).filter(generations::conversation_id.eq(conversation)))
+        .set(generations::id.eq(rekey))
+        .execute(conn)?;
+    diesel::update(event_batches::table)
+        .filter(event_batches::conversation_id.eq(conversation))
+        .filter(event_batches::generation_id.eq(id))
+        .set(event_batches::generation_id.eq(rekey))
         .execute(conn)?;
     Ok(())
 }
