@@ -186,11 +186,14 @@ async fn a_failure_before_the_head_leaves_the_id_to_the_next_attempt() {
     let body = json!({"prompt": "hi", "model": "test/m", "generationId": id, "conversationId": conversation});
 
     // Two at once: one asks, the other attaches, and both are told of the failure.
-    let (first, second, ()) = tokio::join!(gateway.generate(&body), gateway.generate(&body), async {
+    let (first, second, mut reader) = tokio::join!(gateway.generate(&body), gateway.generate(&body), async {
         let mut provider = gateway.asked().await;
         // Both have arrived by then.
         tokio::time::sleep(Duration::from_millis(100)).await;
+        // As long as somebody reads the conversation, its last events are replayed from memory.
+        let reader = gateway.send("GET", &format!("/api/conversations/{conversation}/events"), "", "").await;
         reply(&mut provider, REFUSAL).await;
+        reader
     });
     for failed in [first, second] {
         let (status, error) = failed.document().await;
@@ -205,6 +208,9 @@ async fn a_failure_before_the_head_leaves_the_id_to_the_next_attempt() {
     let (status, stream) = again.text().await;
     assert_eq!((status, contents(&stream)), (200, vec!["fine".to_owned()]));
     assert!(!stream.contains("\"type\":\"error\""), "{stream}");
+
+    reader.until("\"type\":\"complete\"").await;
+    assert_eq!(reader.received.matches("\"type\":\"start\"").count(), 2, "{}", reader.received);
 
     // From the start means the start of the attempt that goes by this id.
     let (_, replay) = gateway.send("GET", &format!("/api/generations/{id}/events"), "", "").await.text().await;
