@@ -1,7 +1,7 @@
 //! The configuration: typed, validated, and read so that every mistake is reported at once, each with its key and the
 //! place that it comes from. Imports nothing of ours.
 //!
-//! `config/*.toml` is built into the binary, so that it runs from any folder. What beats what is said in [`layers`].
+//! `config/*.toml` is built into the binary, so that it runs from any folder. What beats what is said in `layers`.
 
 mod layers;
 mod providers;

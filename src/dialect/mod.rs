@@ -1,3 +1,4 @@
 //! How events look on the wire. Pure: values in, bytes out.
 
+pub mod batch;
 pub mod native;

@@ -15,8 +15,9 @@ pub const MAX_LINE_BYTES: usize = 4096;
 /// Content up to this length fits into one line however it has to be escaped (at most six bytes for one).
 const SURELY_SHORT_BYTES: usize = 600;
 
-/// What one line has left for a delta's content beside everything else in it.
-const DELTA_ROOM_BYTES: usize = MAX_LINE_BYTES - 96;
+/// What one line has left for a delta's content beside everything else in it, the message's id for readers of a whole
+/// conversation included.
+const DELTA_ROOM_BYTES: usize = MAX_LINE_BYTES - 144;
 
 /// Appends `event` to `out` as one frame or, where it is long, several, numbered from `first` on.
 /// Returns how many numbers it used.
@@ -132,7 +133,7 @@ fn name_bytes(call: &ToolCallDelta) -> usize {
 
 /// How many bytes of arguments fit into one line beside the call's id and name.
 fn tool_call_room(call: &ToolCallDelta) -> usize {
-    const OVERHEAD_BYTES: usize = 128;
+    const OVERHEAD_BYTES: usize = 160;
     const LEAST_BYTES: usize = 256;
     MAX_LINE_BYTES.saturating_sub(OVERHEAD_BYTES + 6 * name_bytes(call)).max(LEAST_BYTES)
 }

@@ -1,6 +1,6 @@
 //! What is asked of a model, in our own vocabulary. Protocols translate it into their provider's form.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 /// Who speaks.
@@ -47,14 +47,19 @@ pub struct ChatMessage {
     /// Who speaks.
     pub role: Role,
     /// The text.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub content: String,
     /// The calls that an assistant's message asked for.
-    #[serde(default, alias = "tool_calls", skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "or_default", alias = "tool_calls", skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCall>,
     /// The call that a tool's message answers.
     #[serde(default, alias = "tool_call_id", skip_serializing_if = "Option::is_none")]
     pub tool_call_id: Option<String>,
+}
+
+/// `null` says the same as nothing: clients write it as the content of a message that only calls tools.
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// How hard a reasoning model should think.

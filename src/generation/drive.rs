@@ -11,7 +11,7 @@ use super::handle::{Ended, Handle, State};
 use super::running::{Admission, Running};
 use crate::config::OnDisconnect;
 use crate::event::{
-    Complete, ErrorCode, ErrorEvent, Event, Fault, FinishReason, ModelRequest, Start, SyncId, UserMessage,
+    Complete, ErrorCode, ErrorEvent, Event, Fault, FinishReason, GenerationId, ModelRequest, Start, SyncId, UserMessage,
 };
 use crate::journal::{Begin, GenerationEnd, MessageEnd, MessageError, MessageStatus, Owner, Write, Writer};
 use crate::upstream::{Client, Route, Stream};
@@ -74,11 +74,8 @@ enum Outcome {
 impl Job {
     async fn run(self) {
         match self.begin_and_relay().await {
-            Ok((writer, outcome)) => {
-                let opened = matches!(self.handle.state(), State::Open);
-                self.end(writer, outcome, opened).await;
-            }
-            Err(fault) => self.never_began(fault),
+            Ok((writer, outcome)) => self.end(writer, outcome).await,
+            Err(fault) => self.never_began(fault).await,
         }
     }
 
@@ -135,19 +132,25 @@ impl Job {
 
     /// The rows that begin the generation could not be stored: nobody has seen anything of it. Should the database take
     /// them after all, it also takes the rows that end it.
-    fn never_began(self, fault: Fault) {
+    async fn never_began(self, fault: Fault) {
+        self.handle.refuse();
         let message = self.message_end(&Outcome::Failed(fault.clone()), Default::default(), SyncId::ZERO);
         self.handle.journal.push(Write::MessageEnd(Box::new(message.clone())), false);
         let end = GenerationEnd {
             id: self.handle.id,
             status: MessageStatus::Error,
             messages: Vec::new(),
+            rekey: Some(GenerationId::new()),
             at_us: message.at_us,
         };
-        self.handle.journal.push(Write::GenerationEnd(end), false);
-        self.running.remove(self.handle.id);
-        let ended = Ended { message, last: SyncId::ZERO, fault: Some(fault), stored: false, opened: false };
+        let row = self.handle.journal.push(Write::GenerationEnd(end), false);
+        let ended = Ended { message, last: SyncId::ZERO, fault: Some(fault), stored: false };
         self.handle.set_state(State::Ended(Arc::new(ended)));
+        // The request itself may be large, and the database may be away for long.
+        let (handle, running) = (self.handle.clone(), self.running.clone());
+        drop(self);
+        handle.journal.stored(row).await;
+        running.remove(handle.id);
     }
 
     fn message_end(&self, outcome: &Outcome, content: crate::event::Fold, first: SyncId) -> MessageEnd {
@@ -174,7 +177,7 @@ impl Job {
     }
 
     /// Stores the message, then writes its terminal event, then waits until that is stored too.
-    async fn end(self, writer: Writer, outcome: Outcome, opened: bool) {
+    async fn end(self, writer: Writer, outcome: Outcome) {
         let (content, first) = writer.content();
         let message = self.message_end(&outcome, content, first);
         let journal = &self.handle.journal;
@@ -190,15 +193,18 @@ impl Job {
             None => self.complete(&message, stored),
             Some(fault) => self.error(&message, fault, stored),
         };
+        // Whoever is given an error as a status may ask again under the same id.
+        let rekey = (fault.is_some() && self.handle.refuse()).then(GenerationId::new);
         let end = |at| GenerationEnd {
             id: self.handle.id,
             status: message.status,
             messages: vec![(self.handle.message, at)],
+            rekey,
             at_us: message.at_us,
         };
         let (last, row) = writer.end(terminal, message.timing.total_ms, Some(end)).await;
         self.log(&message, fault.as_ref(), stored);
-        self.handle.set_state(State::Ended(Arc::new(Ended { message, last, fault, stored, opened })));
+        self.handle.set_state(State::Ended(Arc::new(Ended { message, last, fault, stored })));
         // From here on others may run in its place, but a repeated request must find it until the database has it.
         drop(self.admission);
         if let Some(row) = row {

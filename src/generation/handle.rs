@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use crate::event::{ErrorCode, Fault, GenerationId, MessageId, SyncId};
@@ -33,8 +34,20 @@ pub struct Ended {
     pub fault: Option<Fault>,
     /// Whether the database had it when the terminal event was written.
     pub stored: bool,
-    /// Whether the provider had accepted the request.
-    pub opened: bool,
+}
+
+/// Whether somebody was told that the generation goes on. Until then a failure is a proper status, and leaves the id to
+/// another attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Head {
+    /// Nobody has asked.
+    Unasked,
+    /// Somebody waits for it.
+    Awaited,
+    /// Somebody has it.
+    Given,
+    /// It failed first: nobody will ever have it.
+    Refused,
 }
 
 /// A generation that runs, or has ended and is not stored yet.
@@ -51,6 +64,9 @@ pub struct Handle {
     /// SHA-256 of the request.
     pub body_hash: [u8; 32],
     state: watch::Sender<State>,
+    head: Mutex<Head>,
+    /// Turns true when this process forgets the generation.
+    released: watch::Sender<bool>,
     cancelled: AtomicBool,
     interrupted: AtomicBool,
     readers: AtomicUsize,
@@ -69,6 +85,8 @@ impl Handle {
             before,
             body_hash,
             state: watch::Sender::new(State::Starting),
+            head: Mutex::new(Head::Unasked),
+            released: watch::Sender::new(false),
             cancelled: AtomicBool::new(false),
             interrupted: AtomicBool::new(false),
             readers: AtomicUsize::new(0),
@@ -82,7 +100,37 @@ impl Handle {
     }
 
     pub(super) fn set_state(&self, state: State) {
+        let mut head = self.head.lock();
+        // From here on whoever waits is told that it goes on, however soon it fails.
+        if matches!(state, State::Open) && *head == Head::Awaited {
+            *head = Head::Given;
+        }
+        drop(head);
         self.state.send_replace(state);
+    }
+
+    /// A failure asks whether it comes before every head; if so, there will be none.
+    pub(super) fn refuse(&self) -> bool {
+        let mut head = self.head.lock();
+        if *head != Head::Given {
+            *head = Head::Refused;
+        }
+        *head == Head::Refused
+    }
+
+    /// Whether it failed before anybody was told that it goes on. Its id is free once it is [`Handle::released`].
+    pub fn is_refused(&self) -> bool {
+        *self.head.lock() == Head::Refused
+    }
+
+    pub(super) fn release(&self) {
+        self.released.send_replace(true);
+    }
+
+    /// Waits until this process forgets it: from then on the database has the last word.
+    pub async fn released(&self) {
+        // The sender lives as long as `self`.
+        _ = self.released.subscribe().wait_for(|released| *released).await;
     }
 
     /// Asks it to end as cancelled.
@@ -106,20 +154,33 @@ impl Handle {
     }
 
     /// Waits until a head may go out: everything needed is stored, and the provider has answered or `patience` is over.
-    /// A failure before that comes back as it is.
+    /// A failure before anybody had a head comes back as it is.
     pub async fn head(&self, patience: Duration) -> Result<(), Fault> {
+        {
+            let mut head = self.head.lock();
+            if *head == Head::Unasked {
+                *head = Head::Awaited;
+            }
+        }
         let mut state = self.state.subscribe();
         // The sender lives as long as `self`.
-        let gone = |_| Fault::new(ErrorCode::Internal, "the generation is gone");
-        state.wait_for(|state| !matches!(state, State::Starting)).await.map_err(gone)?;
+        let gone = || Fault::new(ErrorCode::Internal, "the generation is gone");
+        state.wait_for(|state| !matches!(state, State::Starting)).await.map_err(|_| gone())?;
         let answered = state.wait_for(|state| matches!(state, State::Open | State::Ended(_)));
-        match tokio::time::timeout(patience, answered).await {
-            Err(_patience_is_over) => Ok(()),
-            Ok(state) => match &*state.map_err(gone)? {
-                State::Ended(ended) if !ended.opened => ended.fault.clone().map_or(Ok(()), Err),
-                _ => Ok(()),
-            },
+        _ = tokio::time::timeout(patience, answered).await;
+        if self.give() {
+            return Ok(());
         }
+        let ended = self.ended().await.ok_or_else(gone)?;
+        ended.fault.clone().map_or(Ok(()), Err)
+    }
+
+    fn give(&self) -> bool {
+        let mut head = self.head.lock();
+        if *head != Head::Refused {
+            *head = Head::Given;
+        }
+        *head == Head::Given
     }
 
     /// Waits for the end.

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 
 use super::Handle;
-use crate::event::{ErrorCode, Fault, GenerationId};
+use crate::event::{ConversationId, ErrorCode, Fault, GenerationId};
 
 /// How long a cancel that overtook its request is remembered.
 const EARLY_CANCEL: Duration = Duration::from_secs(60);
@@ -91,7 +91,16 @@ impl Running {
 
     /// Forgets a generation whose end is stored.
     pub fn remove(&self, id: GenerationId) {
-        self.table.lock().running.remove(&id);
+        let removed = self.table.lock().running.remove(&id);
+        if let Some(handle) = removed {
+            handle.release();
+        }
+    }
+
+    /// The generations that run in a conversation, or have ended there and are not stored yet.
+    pub fn of(&self, conversation: ConversationId) -> Vec<Arc<Handle>> {
+        let table = self.table.lock();
+        table.running.values().filter(|handle| handle.journal.id() == conversation).cloned().collect()
     }
 
     /// A generation that runs, or has ended and is not stored yet.

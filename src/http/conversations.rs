@@ -1,19 +1,24 @@
 //! `/api/conversations`.
 
+use std::time::Duration;
+
 use actix_web::web::{Data, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
 use super::error::ApiError;
 use super::objects::{ConversationObject, MessageObject};
 use super::{App, input, replay};
-use crate::event::{ConversationId, SyncId};
-use crate::store::{ListPlace, StoredConversation};
+use crate::event::{ConversationId, ErrorCode, Fault, SyncId};
+use crate::store::{ListPlace, StoreError, StoredConversation};
 
 const DEFAULT_PAGE: u32 = 50;
-const MAX_PAGE: u32 = 200;
+const MAX_PAGE: u32 = 100;
 const MAX_TITLE_BYTES: usize = 512;
+
+/// How long a conversation's generations may take to end before it is deleted without waiting for them.
+const CANCEL_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize)]
 struct ListQuery {
@@ -36,7 +41,7 @@ pub async fn list(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, 
     let found = app.store.conversations(after, limit).await.map_err(|error| ApiError::store(&request, &error))?;
     let next =
         found.last().filter(|_| found.len() as u32 == limit).map(|last| format!("{}_{}", last.updated_at_us, last.id));
-    let conversations: Vec<ConversationObject> = found.into_iter().map(Into::into).collect();
+    let conversations: Vec<ConversationObject> = found.into_iter().map(|found| object(&app, found)).collect();
     Ok(HttpResponse::Ok().json(json!({ "conversations": conversations, "nextCursor": next })))
 }
 
@@ -55,9 +60,7 @@ struct CreateRequest {
 pub async fn create(request: HttpRequest, payload: Payload, app: Data<App>) -> Result<HttpResponse, ApiError> {
     let limit = app.config.limits.max_body_bytes;
     let CreateRequest { id, title } = input::json_or_default(&request, payload, limit).await?;
-    if title.as_ref().is_some_and(|title| title.len() > MAX_TITLE_BYTES) {
-        return Err(ApiError::invalid(&request, format!("title takes at most {MAX_TITLE_BYTES} bytes.")));
-    }
+    check_title(&request, title.as_deref())?;
     let at_us = chrono::Utc::now().timestamp_micros();
     let conversation = StoredConversation {
         id: id.unwrap_or_else(ConversationId::new),
@@ -72,14 +75,68 @@ pub async fn create(request: HttpRequest, payload: Payload, app: Data<App>) -> R
     app.store.create_conversation(conversation).await.map_err(failed)?;
     // One of that id may have been there before; it stays as it is.
     let kept = app.store.conversation(id).await.map_err(failed)?;
-    let kept = kept.ok_or_else(|| ApiError::not_found(&request, format!("There is no conversation {id}.")))?;
-    Ok(HttpResponse::Created().json(ConversationObject::from(kept)))
+    let kept = kept.ok_or_else(|| unknown(&request, id))?;
+    Ok(HttpResponse::Created().json(object(&app, kept)))
 }
 
 /// `GET /api/conversations/{id}`.
 pub async fn show(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, ApiError> {
     let conversation = find(&request, &app).await?;
-    Ok(HttpResponse::Ok().json(ConversationObject::from(conversation)))
+    Ok(HttpResponse::Ok().json(object(&app, conversation)))
+}
+
+#[derive(Deserialize)]
+struct RenameRequest {
+    /// `None`: absent, which changes nothing; `Some(None)`: `null`, no title.
+    #[serde(default, deserialize_with = "present")]
+    title: Option<Option<String>>,
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Deserialize::deserialize(deserializer).map(Some)
+}
+
+/// `PATCH /api/conversations/{id}`.
+pub async fn rename(request: HttpRequest, payload: Payload, app: Data<App>) -> Result<HttpResponse, ApiError> {
+    let id: ConversationId = input::id(&request, "id")?;
+    let RenameRequest { title } = input::json(&request, payload, app.config.limits.max_body_bytes).await?;
+    let Some(title) = title else { return show(request, app).await };
+    check_title(&request, title.as_deref())?;
+    let renamed = app.store.rename_conversation(id, title).await.map_err(|error| ApiError::store(&request, &error))?;
+    let renamed = renamed.ok_or_else(|| unknown(&request, id))?;
+    Ok(HttpResponse::Ok().json(object(&app, renamed)))
+}
+
+/// `DELETE /api/conversations/{id}`.
+pub async fn delete(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, ApiError> {
+    input::same_site(&request)?;
+    let id = find(&request, &app).await?.id;
+    // A task of its own: a client that hangs up must not leave it half done.
+    let deleted = actix_web::rt::spawn(delete_all(app, id)).await.map_err(|error| {
+        tracing::error!(%error, conversation = %id, "deleting a conversation failed");
+        ApiError::new(&request, Fault::new(ErrorCode::Internal, "The conversation could not be deleted."))
+    })?;
+    match deleted.map_err(|error| ApiError::store(&request, &error))? {
+        true => Ok(HttpResponse::NoContent().finish()),
+        false => Err(unknown(&request, id)),
+    }
+}
+
+/// Ends what runs in a conversation, then deletes it.
+async fn delete_all(app: Data<App>, id: ConversationId) -> Result<bool, StoreError> {
+    let running = app.running.of(id);
+    running.iter().for_each(|handle| handle.cancel());
+    let released = async {
+        for handle in &running {
+            handle.released().await;
+        }
+    };
+    // What is not over by then finds its conversation gone, and is not stored.
+    _ = tokio::time::timeout(CANCEL_WAIT, released).await;
+    let deleted = app.registry.delete(id, app.store.delete_conversation(id)).await?;
+    // One that began meanwhile would go on, and be paid, for nobody.
+    app.running.of(id).iter().for_each(|handle| handle.cancel());
+    Ok(deleted)
 }
 
 /// `GET /api/conversations/{id}/messages`: oldest first.
@@ -115,8 +172,26 @@ pub async fn events(request: HttpRequest, app: Data<App>) -> Result<HttpResponse
     replay::conversation_stream(&request, &app, &journal, resume).await
 }
 
+fn object(app: &App, conversation: StoredConversation) -> ConversationObject {
+    let live = app.registry.find(conversation.id).map(|journal| journal.last());
+    ConversationObject::new(conversation, live)
+}
+
+fn check_title(request: &HttpRequest, title: Option<&str>) -> Result<(), ApiError> {
+    match title {
+        Some(title) if title.len() > MAX_TITLE_BYTES => {
+            Err(ApiError::invalid(request, format!("title takes at most {MAX_TITLE_BYTES} bytes.")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn unknown(request: &HttpRequest, id: ConversationId) -> ApiError {
+    ApiError::not_found(request, format!("There is no conversation {id}."))
+}
+
 async fn find(request: &HttpRequest, app: &App) -> Result<StoredConversation, ApiError> {
     let id: ConversationId = input::id(request, "id")?;
     let found = app.store.conversation(id).await.map_err(|error| ApiError::store(request, &error))?;
-    found.ok_or_else(|| ApiError::not_found(request, format!("There is no conversation {id}.")))
+    found.ok_or_else(|| unknown(request, id))
 }

@@ -9,11 +9,11 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::error::ApiError;
-use super::input::{self, GenerateRequest};
+use super::input::{self, GenerateRequest, Resume};
 use super::objects::MessageObject;
 use super::sse::{self, Events, Shape, X_CONVERSATION_ID, X_GENERATION_ID};
 use super::trace::RequestId;
-use super::{App, Worker, replay};
+use super::{App, Worker, batched, replay};
 use crate::event::{
     ChatMessage, ConversationId, ErrorCode, Fault, GenerationId, Links, MessageId, PROTOCOL_VERSION, Role, Start,
     SyncId, rfc3339,
@@ -61,17 +61,17 @@ pub async fn generate(
     let route = app.catalogue.route(body.model.as_deref()).map_err(refuse)?;
     let id = body.generation_id.unwrap_or_else(GenerationId::new);
     let hash = body.hash().map_err(refuse)?;
+    let batch_ms = body.batch_ms.unwrap_or(0);
 
-    let starting = app.running.starting(id).await.map_err(refuse)?;
-    if body.generation_id.is_some()
-        && let Some(earlier) = Earlier::find(&request, &app, id).await?
-    {
+    let (starting, earlier) = place(&request, &app, id, body.generation_id.is_some()).await?;
+    if let Some(earlier) = earlier {
         if earlier.body_hash() != hash {
             let message = format!("Generation {id} was started by another body; use another generationId.");
             return Err(refuse(Fault::new(ErrorCode::IdempotencyMismatch, message)));
         }
         drop(starting);
-        return attach(&request, &app, earlier, form, after.unwrap_or(SyncId::ZERO)).await;
+        let resume = Resume { after: after.unwrap_or(SyncId::ZERO), compact: false, batch_ms };
+        return attach(&request, &app, earlier, form, resume).await;
     }
     let (handle, reader) = start(&request, &app, &worker, &body, route, id, hash, received_at).await?;
     drop(starting);
@@ -82,7 +82,7 @@ pub async fn generate(
         Form::Stream => {
             handle.head(patience).await.map_err(refuse)?;
             let mut head = sse::head(handle.journal.id(), Some(id));
-            Ok(stream(&app, &mut head, cursor, reader))
+            Ok(stream(&app, &mut head, cursor, reader, batch_ms))
         }
         Form::Document => {
             drop(cursor);
@@ -98,8 +98,37 @@ fn cursor(app: &App, handle: &Handle, after: SyncId) -> Cursor {
     Cursor::new(handle.journal.clone(), app.registry.pages().clone(), scope, after, None)
 }
 
-fn stream(app: &App, head: &mut HttpResponseBuilder, cursor: Cursor, reader: Reader) -> HttpResponse {
-    head.streaming(Events::new(cursor, Vec::new(), Shape::Plain, app.config.stream.heartbeat_ms, Some(reader)))
+fn stream(app: &App, head: &mut HttpResponseBuilder, cursor: Cursor, reader: Reader, batch_ms: u64) -> HttpResponse {
+    let events = Events::new(cursor, Vec::new(), Shape::Plain, app.config.stream.heartbeat_ms, Some(reader));
+    batched::respond(head, events, batch_ms)
+}
+
+/// The place in which a generation may start, and the one that stands there already. An attempt that failed before its
+/// head leaves its id to the next one, as soon as the database knows.
+async fn place<'a>(
+    request: &HttpRequest,
+    app: &'a App,
+    id: GenerationId,
+    named: bool,
+) -> Result<(impl Drop + 'a, Option<Earlier>), ApiError> {
+    let refuse = |fault| ApiError::new(request, fault);
+    let until = Instant::now() + Duration::from_millis(STORE_WAIT_MS);
+    loop {
+        let starting = app.running.starting(id).await.map_err(refuse)?;
+        if !named {
+            return Ok((starting, None));
+        }
+        let earlier = Earlier::find(request, app, id).await?;
+        let Some(Earlier::Running(handle)) = &earlier else { return Ok((starting, earlier)) };
+        if !handle.is_refused() {
+            return Ok((starting, earlier));
+        }
+        drop(starting);
+        tokio::time::timeout_at(until, handle.released()).await.map_err(|_| {
+            let message = "The earlier attempt of this generation is not stored yet; ask again in a moment.";
+            refuse(Fault::new(ErrorCode::StoreUnavailable, message))
+        })?;
+    }
 }
 
 async fn ended(request: &HttpRequest, handle: &Handle) -> Result<Arc<Ended>, ApiError> {
@@ -252,14 +281,15 @@ async fn attach(
     app: &Data<App>,
     earlier: Earlier,
     form: Form,
-    after: SyncId,
+    resume: Resume,
 ) -> Result<HttpResponse, ApiError> {
     let mut response = match (earlier, form) {
         (Earlier::Running(handle), Form::Stream) => {
             let reader = handle.read();
-            handle.head(Duration::ZERO).await.map_err(|fault| ApiError::new(request, fault))?;
+            let patience = Duration::from_millis(app.config.stream.head_wait_ms);
+            handle.head(patience).await.map_err(|fault| ApiError::new(request, fault))?;
             let mut head = sse::head(handle.journal.id(), Some(handle.id));
-            stream(app, &mut head, cursor(app, &handle, after.max(handle.before)), reader)
+            stream(app, &mut head, cursor(app, &handle, resume.after.max(handle.before)), reader, resume.batch_ms)
         }
         (Earlier::Running(handle), Form::Document) => {
             let reader = handle.read();
@@ -267,7 +297,7 @@ async fn attach(
             drop(reader);
             document(request, app, &handle, &ended).await?
         }
-        (Earlier::Stored(stored), Form::Stream) => replay::stored_stream(request, app, &stored, after).await?,
+        (Earlier::Stored(stored), Form::Stream) => replay::stored_stream(request, app, &stored, resume).await?,
         (Earlier::Stored(stored), Form::Document) => stored_document(request, *stored)?,
     };
     let replayed = actix_web::http::header::HeaderValue::from_static("true");

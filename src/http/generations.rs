@@ -37,8 +37,11 @@ pub async fn events(request: HttpRequest, app: Data<App>) -> Result<HttpResponse
     let resume = input::resume(&request)?;
     if let Some(handle) = app.running.get(id) {
         let reader = handle.read();
-        // Before the first row there is nothing to read yet.
-        handle.head(Duration::ZERO).await.map_err(|fault| ApiError::new(&request, fault))?;
+        // Before the first row there is nothing to read yet, and a failure before the head is no stream.
+        handle
+            .head(Duration::from_millis(app.config.stream.head_wait_ms))
+            .await
+            .map_err(|fault| ApiError::new(&request, fault))?;
         let journal = handle.journal.clone();
         return replay::generation_stream(&request, &app, &journal, id, None, resume, Some(reader)).await;
     }

@@ -1,5 +1,6 @@
 //! Routes and thin handlers. `error` is the only place that knows status codes.
 
+mod batched;
 mod conversations;
 mod error;
 mod generate;
@@ -62,6 +63,8 @@ pub fn routes(config: &mut web::ServiceConfig, base_path: &str) {
                     .route("/conversations", web::get().to(conversations::list))
                     .route("/conversations", web::post().to(conversations::create))
                     .route("/conversations/{id}", web::get().to(conversations::show))
+                    .route("/conversations/{id}", web::patch().to(conversations::rename))
+                    .route("/conversations/{id}", web::delete().to(conversations::delete))
                     .route("/conversations/{id}/messages", web::get().to(conversations::messages))
                     .route("/conversations/{id}/events", web::get().to(conversations::events))
                     .route("/models", web::get().to(models::list)),

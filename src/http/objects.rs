@@ -128,15 +128,18 @@ pub struct ConversationObject {
     pub title: Option<String>,
     pub created_at: String,
     pub updated_at: String,
+    pub last_sync_id: SyncId,
 }
 
-impl From<StoredConversation> for ConversationObject {
-    fn from(conversation: StoredConversation) -> Self {
+impl ConversationObject {
+    /// A conversation whose journal, where it is in memory, gave out the numbers up to `live`.
+    pub fn new(conversation: StoredConversation, live: Option<SyncId>) -> Self {
         ConversationObject {
             id: conversation.id,
             title: conversation.title,
             created_at: rfc3339(conversation.created_at_us),
             updated_at: rfc3339(conversation.updated_at_us),
+            last_sync_id: live.unwrap_or(conversation.last),
         }
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::App;
 use super::error::ApiError;
 use super::input::Resume;
 use super::sse::{self, Events, Shape};
+use super::{App, batched};
 use crate::dialect::native::{self, Verdict};
 use crate::event::{
     Complete, ConversationId, ErrorCode, ErrorEvent, Event, FinishReason, GenerationId, MessageId, SyncId, UserMessage,
@@ -47,19 +47,14 @@ pub async fn stored_stream(
     request: &HttpRequest,
     app: &Data<App>,
     stored: &StoredGeneration,
-    after: SyncId,
+    resume: Resume,
 ) -> Result<HttpResponse, ApiError> {
     let journal = journal(request, app, stored.conversation).await?;
-    let resume = Resume { after, compact: false };
     match verdict(&journal, resume) {
         Verdict::Exact => {
-            let cursor = cursor(app, &journal, Scope::Generation(stored.id), after, stored.last);
-            Ok(respond(
-                app,
-                &journal,
-                Some(stored.id),
-                Events::new(cursor, Vec::new(), Shape::Plain, heartbeat(app), None),
-            ))
+            let cursor = cursor(app, &journal, Scope::Generation(stored.id), resume.after, stored.last);
+            let events = Events::new(cursor, Vec::new(), Shape::Plain, heartbeat(app), None);
+            Ok(respond(app, &journal, Some(stored.id), events, resume.batch_ms))
         }
         _ => generation_stream(request, app, &journal, stored.id, Some(stored), resume, None).await,
     }
@@ -95,7 +90,8 @@ pub async fn generation_stream(
         }
     }
     let cursor = cursor(app, journal, Scope::Generation(id), position, until);
-    Ok(respond(app, journal, Some(id), Events::new(cursor, first, Shape::Plain, heartbeat(app), reader)))
+    let events = Events::new(cursor, first, Shape::Plain, heartbeat(app), reader);
+    Ok(respond(app, journal, Some(id), events, resume.batch_ms))
 }
 
 /// A whole conversation from a position on.
@@ -115,7 +111,7 @@ pub async fn conversation_stream(
     }
     let cursor = cursor(app, journal, Scope::Conversation, position, None);
     let events = Events::new(cursor, first, Shape::Addressed, heartbeat(app), None);
-    Ok(respond(app, journal, None, events.until(app.closing.subscribe())))
+    Ok(respond(app, journal, None, events.until(app.closing.subscribe()), resume.batch_ms))
 }
 
 fn heartbeat(app: &App) -> u64 {
@@ -126,9 +122,15 @@ fn cursor(app: &App, journal: &Arc<Journal>, scope: Scope, after: SyncId, until:
     Cursor::new(journal.clone(), app.registry.pages().clone(), scope, after, until)
 }
 
-fn respond(app: &App, journal: &Journal, generation: Option<GenerationId>, events: Events) -> HttpResponse {
+fn respond(
+    app: &App,
+    journal: &Journal,
+    generation: Option<GenerationId>,
+    events: Events,
+    batch_ms: u64,
+) -> HttpResponse {
     debug_assert!(heartbeat(app) > 0);
-    sse::head(journal.id(), generation).streaming(events)
+    batched::respond(&mut sse::head(journal.id(), generation), events, batch_ms)
 }
 
 fn compacted_live(journal: &Journal, id: GenerationId) -> Option<Compacted> {

@@ -95,6 +95,8 @@ struct State {
     stored_through: SyncId,
     wakers: Vec<Option<Waker>>,
     free_slots: Vec<usize>,
+    /// The conversation was deleted.
+    discarded: bool,
 }
 
 #[derive(Debug)]
@@ -139,7 +141,7 @@ pub(super) enum Next {
     Before(SyncId),
     /// Not yet; the waker is registered.
     Nothing,
-    /// Nowhere: the generation is over.
+    /// Nowhere: the generation is over, or the whole conversation is gone.
     End,
 }
 
@@ -174,6 +176,7 @@ impl Journal {
                 stored_through: origin.last,
                 wakers: Vec::new(),
                 free_slots: Vec::new(),
+                discarded: false,
             }),
             dirty: AtomicBool::new(false),
             progress: Notify::new(),
@@ -338,7 +341,7 @@ impl Journal {
         if state.fresh.is_empty() && writes.is_empty() {
             return None;
         }
-        Some(Unrecorded {
+        let unrecorded = Unrecorded {
             conversation: self.id,
             runs: merged(&state.fresh),
             writes,
@@ -346,7 +349,23 @@ impl Journal {
             through: state.fresh.back().map_or(state.stored_through, |run| run.last),
             bytes: state.fresh.iter().map(|run| run.frames.len() as u64).sum(),
             writes_through: state.pending.back().map_or(state.done, |pending| pending.number),
-        })
+        };
+        if state.discarded {
+            drop(state);
+            self.settle(unrecorded, true);
+            return None;
+        }
+        Some(unrecorded)
+    }
+
+    /// The conversation was deleted: nothing of it is stored any more, and readers of the whole conversation end. A
+    /// generation that still runs in it goes on to its end, for its own readers.
+    pub(super) fn discard(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        state.discarded = true;
+        state.wakers.iter_mut().filter_map(Option::take).for_each(Waker::wake);
+        drop(state);
+        self.mark_dirty();
     }
 
     /// Everything of `unrecorded` is in the database: lets go of it, but for the window.
@@ -355,8 +374,12 @@ impl Journal {
     }
 
     /// The database refused `unrecorded` for good: lets go of it as well, so that nobody else is held up.
-    pub fn refused(&self, unrecorded: Unrecorded) {
+    pub fn refused(self: &Arc<Self>, unrecorded: Unrecorded) {
         self.settle(unrecorded, true);
+        // A writer that waits for numbers would otherwise wait for somebody else to append.
+        if self.state.lock().wanted > 0 {
+            self.mark_dirty();
+        }
     }
 
     fn settle(&self, unrecorded: Unrecorded, refused: bool) {
@@ -400,6 +423,9 @@ impl Journal {
         if let Some(generation) = generation
             && state.ended_at(generation).is_some_and(|end| end <= position)
         {
+            return Next::End;
+        }
+        if generation.is_none() && state.discarded {
             return Next::End;
         }
         match &mut state.wakers[slot] {
@@ -491,7 +517,8 @@ impl State {
         self.done = self.done.max(unrecorded.writes_through);
         for write in &unrecorded.writes {
             if let Write::Reserve(through) = write
-                && !refused
+                // Numbers of a conversation that is gone can harm nobody, and a writer may wait for them.
+                && (!refused || self.discarded)
             {
                 self.reserved = self.reserved.max(*through);
                 self.wanted = 0;
@@ -502,9 +529,27 @@ impl State {
             self.kept_bytes += run.frames.len();
             self.kept.push_back(run);
         }
+        for write in &unrecorded.writes {
+            if let Write::GenerationEnd(end) = write
+                && let Some(rekey) = end.rekey
+                && !refused
+            {
+                self.rekey(end.id, rekey);
+            }
+        }
         self.trim();
         let stored_through = self.stored_through;
         self.live.retain(|live| live.ended.is_none_or(|at| at > stored_through));
+    }
+
+    /// A generation is kept under another id now, in the store as well: a new attempt under the old one has nothing of it.
+    fn rekey(&mut self, id: GenerationId, rekey: GenerationId) {
+        for (generation, _) in self.ended.iter_mut().filter(|(generation, _)| *generation == id) {
+            *generation = rekey;
+        }
+        for run in self.kept.iter_mut().filter(|run| run.owner.generation == Some(id)) {
+            run.owner = Arc::new(Owner { message: run.owner.message, generation: Some(rekey) });
+        }
     }
 
     fn trim(&mut self) {

@@ -136,6 +136,8 @@ pub struct GenerationEnd {
     pub status: MessageStatus,
     /// Each message with the number of its terminal event.
     pub messages: Vec<(MessageId, SyncId)>,
+    /// The id under which it is kept, where its failure leaves the one that its client chose to another attempt.
+    pub rekey: Option<GenerationId>,
     /// Microseconds since the epoch.
     pub at_us: i64,
 }

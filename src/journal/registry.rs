@@ -68,6 +68,26 @@ impl Registry {
         &self.pages
     }
 
+    /// The journal of a conversation, where it is in memory.
+    pub fn find(&self, id: ConversationId) -> Option<Arc<Journal>> {
+        self.live.find(id)
+    }
+
+    /// Deletes a conversation: `rows` deletes what is stored of it and says whether there was anything. Its journal
+    /// stores nothing more, and whoever asks for the id from now on finds nothing, or begins anew.
+    pub async fn delete<E>(&self, id: ConversationId, rows: impl Future<Output = Result<bool, E>>) -> Result<bool, E> {
+        // Nobody brings it back from rows that are about to go.
+        let _one = self.stripe(id).lock().await;
+        let deleted = rows.await?;
+        if deleted {
+            let journal = self.live.journals.lock().remove(&id);
+            if let Some(journal) = journal.and_then(|journal| journal.upgrade()) {
+                journal.discard();
+            }
+        }
+        Ok(deleted)
+    }
+
     /// The journal of a conversation that is in memory or stored; `None` where there is no such conversation.
     pub async fn open(&self, id: ConversationId) -> Result<Option<Arc<Journal>>, PagesError> {
         if let Some(journal) = self.live.find(id) {

@@ -20,8 +20,8 @@ pub trait Protocol: Send + Sync {
     /// Translates our request into the provider's. A fault where the protocol cannot carry what is asked.
     fn request(&self, request: &ModelRequest, quirks: &Quirks) -> Result<HttpRequest, Fault>;
 
-    /// A fresh decoder for one response.
-    fn decoder(&self) -> Box<dyn Decoder>;
+    /// A fresh decoder for one response. It refuses a line or an event of more than `max_line_bytes`.
+    fn decoder(&self, max_line_bytes: usize) -> Box<dyn Decoder>;
 }
 
 /// Reads one response. Fed with the body's bytes in any pieces; it never waits for more than it needs.

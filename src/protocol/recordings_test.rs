@@ -189,7 +189,7 @@ fn check(api: &str, protocol: &str) {
     let manifest: Value = serde_json::from_slice(&std::fs::read(folder.join("MANIFEST.json")).unwrap()).unwrap();
     let fixtures: Vec<&Value> = manifest["fixtures"].as_array().unwrap().iter().filter(|f| f["api"] == api).collect();
     assert!(!fixtures.is_empty(), "no recordings of {api}");
-    let decoder = || by_name(protocol).unwrap().decoder();
+    let decoder = || by_name(protocol).unwrap().decoder(super::sse::DEFAULT_LIMIT_BYTES);
     let mut failures = Vec::new();
     for fixture in &fixtures {
         let file = fixture["file"].as_str().unwrap();

@@ -64,6 +64,16 @@ pub trait Store: Pages {
     /// Conversations, newest change first, those after `after`.
     async fn conversations(&self, after: Option<ListPlace>, limit: u32) -> Result<Vec<StoredConversation>, StoreError>;
 
+    /// Gives a conversation another title, or none; `None` where there is no such conversation.
+    async fn rename_conversation(
+        &self,
+        id: ConversationId,
+        title: Option<String>,
+    ) -> Result<Option<StoredConversation>, StoreError>;
+
+    /// Deletes a conversation with everything in it; says whether there was one.
+    async fn delete_conversation(&self, id: ConversationId) -> Result<bool, StoreError>;
+
     /// All messages of a conversation, oldest first.
     async fn messages(&self, conversation: ConversationId) -> Result<Vec<StoredMessage>, StoreError>;
 

@@ -174,3 +174,45 @@ impl Recording {
 fn unshared(units: Arc<Vec<Unrecorded>>) -> Vec<Unrecorded> {
     Arc::try_unwrap(units).unwrap_or_else(|units| units.to_vec())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{ConversationId, Event, MessageId, Role, SyncId, UserMessage};
+    use crate::journal::{Owner, Pages, Registry, Write, Writer};
+    use crate::store::{SqliteStore, StoredConversation};
+
+    #[tokio::test]
+    async fn what_still_comes_for_a_deleted_conversation_holds_up_nobody() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = format!("sqlite://{}", folder.path().join("test.db").display());
+        let store = Arc::new(SqliteStore::open(&url, 1, Handle::current()).await.expect("a database"));
+        let (store, pages): (Arc<dyn Store>, Arc<dyn Pages>) = (store.clone(), store);
+        let backlog = Backlog::new(1 << 20);
+        let registry = Registry::new(pages, backlog.clone());
+        let mut journals = Vec::new();
+        for _ in 0..2 {
+            let (id, zero) = (ConversationId::new(), SyncId::ZERO);
+            let conversation =
+                StoredConversation { id, title: None, created_at_us: 1, updated_at_us: 1, last: zero, trimmed: zero };
+            store.create_conversation(conversation).await.expect("made");
+            journals.push(registry.open(id).await.expect("readable").expect("a journal"));
+        }
+        // Behind the registry's back, so that the journal goes on as if nothing had happened.
+        assert!(store.delete_conversation(journals[0].id()).await.expect("deleted"));
+        let mut rows = Vec::new();
+        for journal in &journals {
+            let message_id = MessageId::new();
+            let event = Event::Message(UserMessage { message_id, role: Role::User, content: "hi".to_owned() });
+            Writer::append_input(journal, Owner { message: message_id, generation: None }, event).await;
+            rows.push(journal.push(Write::Reserve(SyncId::new(200_000)), true));
+        }
+        let settings = RecorderSettings { tick_ms: 1, max_tick_ms: 1 };
+        let recorder = Recorder::start(store, backlog.clone(), settings, &Handle::current());
+        let stored = async { (journals[0].stored(rows[0]).await, journals[1].stored(rows[1]).await) };
+        let stored = tokio::time::timeout(Duration::from_secs(5), stored).await.expect("nobody waits");
+        assert_eq!(stored, (false, true));
+        assert_eq!(backlog.unstored_bytes(), 0);
+        assert!(recorder.stop(5_000).await);
+    }
+}

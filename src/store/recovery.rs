@@ -221,6 +221,7 @@ fn generation_end(
         id: generation.id,
         status,
         messages: messages.to_vec(),
+        rekey: None,
         at_us: chrono::Utc::now().timestamp_micros(),
     }
 }

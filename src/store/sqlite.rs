@@ -253,6 +253,23 @@ impl Store for SqliteStore {
         self.read(move |conn| read::conversations(conn, after, limit)).await
     }
 
+    async fn rename_conversation(
+        &self,
+        id: ConversationId,
+        title: Option<String>,
+    ) -> Result<Option<StoredConversation>, StoreError> {
+        let now_us = now_us();
+        self.write(move |conn| {
+            write::title(conn, Id::from(id), title.as_deref(), now_us)?;
+            read::conversation(conn, id)
+        })
+        .await
+    }
+
+    async fn delete_conversation(&self, id: ConversationId) -> Result<bool, StoreError> {
+        self.write(move |conn| write::delete(conn, Id::from(id))).await
+    }
+
     async fn messages(&self, conversation: ConversationId) -> Result<Vec<StoredMessage>, StoreError> {
         self.read(move |conn| read::messages(conn, conversation)).await
     }

@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
 
-use super::rows::{ConversationRow, GenerationRow, MessageEndRow, NewBatchRow, NewMessageRow, number};
+use super::rows::{ConversationRow, GenerationRow, MessageEndRow, NewBatchRow, NewMessageRow, clean, number};
 use super::schema::{conversations, event_batches, generations, messages};
 use super::types::{Id, TimeUs};
 use crate::event::SyncId;
@@ -39,6 +39,19 @@ pub fn unit(conn: &mut SqliteConnection, unit: &Unrecorded, now_us: i64) -> Quer
 pub fn conversation(conn: &mut SqliteConnection, row: &ConversationRow) -> QueryResult<()> {
     diesel::insert_into(conversations::table).values(row).on_conflict_do_nothing().execute(conn)?;
     Ok(())
+}
+
+/// Gives a conversation another title, or none.
+pub fn title(conn: &mut SqliteConnection, id: Id, title: Option<&str>, now_us: i64) -> QueryResult<()> {
+    diesel::update(conversations::table.find(id))
+        .set((conversations::title.eq(title.map(clean)), conversations::updated_at.eq(TimeUs(now_us))))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Deletes a conversation; its generations, messages and events go with it. Says whether there was one.
+pub fn delete(conn: &mut SqliteConnection, id: Id) -> QueryResult<bool> {
+    Ok(diesel::delete(conversations::table.find(id)).execute(conn)? > 0)
 }
 
 /// A fresh row for a conversation that begins now.
@@ -101,8 +114,25 @@ fn generation_end(conn: &mut SqliteConnection, conversation: Id, end: &Generatio
             generations::last_sync_id.eq(last_of_generation),
         ))
         .execute(conn)?;
+    if let Some(rekey) = end.rekey {
+        self::rekey(conn, conversation, Id::from(end.id), Id::from(rekey))?;
+    }
     diesel::update(conversations::table.find(conversation))
         .set((conversations::last_sync_id.eq(number(last)), conversations::updated_at.eq(TimeUs(end.at_us))))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Keeps a generation under another id. Its messages follow by themselves.
+fn rekey(conn: &mut SqliteConnection, conversation: Id, id: Id, rekey: Id) -> QueryResult<()> {
+    // The id may be another conversation's by now, where the database took the rows that began this one too late.
+    diesel::update(generations::table.find(id).filter(generations::conversation_id.eq(conversation)))
+        .set(generations::id.eq(rekey))
+        .execute(conn)?;
+    diesel::update(event_batches::table)
+        .filter(event_batches::conversation_id.eq(conversation))
+        .filter(event_batches::generation_id.eq(id))
+        .set(event_batches::generation_id.eq(rekey))
         .execute(conn)?;
     Ok(())
 }

@@ -31,6 +31,7 @@ pub struct Catalogue {
 pub struct Provider {
     config: ProviderConfig,
     speaks: Speaks,
+    max_line_bytes: usize,
 }
 
 /// How a provider is run.
@@ -90,7 +91,9 @@ impl Catalogue {
             };
             match speaks {
                 Some(speaks) => {
-                    providers.insert(name.clone(), Arc::new(Provider { config: provider.clone(), speaks }));
+                    let max_line_bytes = config.limits.max_line_bytes;
+                    let provider = Provider { config: provider.clone(), speaks, max_line_bytes };
+                    providers.insert(name.clone(), Arc::new(provider));
                 }
                 None => unknown.push(format!("providers.{name}.protocol = {:?}", provider.protocol)),
             }
@@ -233,6 +236,11 @@ impl Provider {
 
     pub(super) fn speaks(&self) -> &Speaks {
         &self.speaks
+    }
+
+    /// The longest line that its answers may have.
+    pub(super) fn max_line_bytes(&self) -> usize {
+        self.max_line_bytes
     }
 
     pub(super) fn base_url(&self) -> &str {

@@ -1,6 +1,7 @@
 //! The HTTP client: sends a request to a provider and judges the head of the answer.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -72,7 +73,8 @@ impl Client {
         };
         let answer = self.send(&route.provider, protocol.request(&request, &route.quirks)?).await?;
         let answer = accepted(&route.provider, answer).await?;
-        Ok(Stream::http(answer, protocol.decoder(), std::sync::Arc::clone(&route.provider)))
+        let decoder = protocol.decoder(route.provider.max_line_bytes());
+        Ok(Stream::http(answer, decoder, Arc::clone(&route.provider)))
     }
 
     async fn send(&self, provider: &Provider, request: HttpRequest) -> Result<reqwest::Response, Fault> {

@@ -19,14 +19,21 @@ pub(super) fn provider(base_url: &str) -> Arc<Provider> {
 
 /// A route to the model `m` of [`provider`].
 pub(super) fn route(base_url: &str) -> Route {
+    route_with(base_url, &[])
+}
+
+/// The same, with more variables of the environment.
+pub(super) fn route_with(base_url: &str, more: &[(&str, &str)]) -> Route {
     let variables: Variables = [
         ("THINKWIRE__PROVIDERS__TEST__BASE_URL", base_url),
         ("THINKWIRE__PROVIDERS__TEST__API_KEY_ENV", "TEST_KEY"),
         ("TEST_KEY", KEY),
         ("THINKWIRE__PROVIDERS__TEST__HEADERS__X_TITLE", "Thinkwire"),
     ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into();
+    .iter()
+    .chain(more)
+    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+    .collect();
     let config = Config::load_from(&Overrides::default(), &variables).expect("a good configuration");
     Catalogue::new(&config).expect("known protocols").route(Some("test/m")).expect("a route")
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::stream;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::testing::*;
 use super::*;
@@ -205,6 +205,27 @@ async fn a_fault_in_the_stream_does_not_show_the_key() {
     assert_eq!(stream.next(&mut Vec::new()).await, Err(fault));
 }
 
+#[tokio::test]
+async fn an_endless_line_is_refused_at_the_configured_limit() {
+    let server = Server::start().await;
+    let route = route_with(&server.base_url(), &[("THINKWIRE__LIMITS__MAX_LINE_BYTES", "8192")]);
+    let serve = tokio::spawn(async move {
+        let mut socket = server.accept().await;
+        read_request(&mut socket).await;
+        send(&mut socket, &format!("{STREAM_HEAD}{}{}", chunk(&delta("one")), chunk("data: "))).await;
+        // Goes on until the client hangs up.
+        while socket.write_all(chunk(&"x".repeat(1024)).as_bytes()).await.is_ok() {}
+    });
+    let mut stream = client().open(&route, &request()).await.expect("a stream");
+    let (events, end) = all(&mut stream).await;
+    assert_eq!(texts(&events), "one");
+    let fault = end.expect_err("too long");
+    assert_eq!((fault.code, fault.retryable), (ErrorCode::ProviderError, false));
+    assert!(fault.message.contains("more than 8192 bytes"), "{}", fault.message);
+    drop(stream);
+    tokio::time::timeout(Duration::from_secs(2), serve).await.expect("the client hung up").expect("the server is done");
+}
+
 /// How long after the drop of a running stream its server sees the end of the connection.
 async fn time_to_close() -> Duration {
     let server = Server::start().await;
@@ -279,12 +300,12 @@ async fn a_finished_stream_leaves_its_connection_for_the_next() {
 /// Counts what it is given, and panics at a `!`.
 #[derive(Default)]
 struct Probe {
-    pieces: std::sync::Arc<std::sync::Mutex<Vec<usize>>>,
+    pieces: std::sync::Arc<parking_lot::Mutex<Vec<usize>>>,
 }
 
 impl Decoder for Probe {
     fn feed(&mut self, bytes: &[u8], out: &mut Vec<Event>) -> Result<Option<End>, Fault> {
-        self.pieces.lock().expect("not poisoned").push(bytes.len());
+        self.pieces.lock().push(bytes.len());
         let content = String::from_utf8_lossy(bytes).into_owned();
         assert!(!content.contains('!'), "no exclamation marks");
         out.push(Event::Text(crate::event::Delta { content, block: 0, redacted: false }));
@@ -312,7 +333,7 @@ async fn a_large_chunk_is_decoded_in_pieces_one_a_call() {
         assert_eq!(events.len(), expected);
     }
     assert!(matches!(stream.next(&mut events).await, Ok(Some(_))));
-    assert_eq!(*pieces.lock().expect("not poisoned"), [16_384, 16_384, 7232, 4]);
+    assert_eq!(*pieces.lock(), [16_384, 16_384, 7232, 4]);
 }
 
 #[tokio::test]

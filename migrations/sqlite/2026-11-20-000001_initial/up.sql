@@ -40,7 +40,8 @@ CREATE INDEX generations_running ON generations (status) WHERE status = 'streami
 CREATE TABLE messages (
     id BLOB NOT NULL PRIMARY KEY,
     conversation_id BLOB NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
-    generation_id BLOB NOT NULL REFERENCES generations (id) ON DELETE CASCADE,
+    -- The generation's id changes where its failure leaves the one that the client chose to another attempt.
+    generation_id BLOB NOT NULL REFERENCES generations (id) ON DELETE CASCADE ON UPDATE CASCADE,
     -- Messages of a conversation in their order: the time of the request, then the place in it.
     created_at INTEGER NOT NULL,
     place INTEGER NOT NULL,

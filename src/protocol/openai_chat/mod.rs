@@ -22,7 +22,7 @@ impl Protocol for OpenAiChat {
         request::build(request, quirks)
     }
 
-    fn decoder(&self) -> Box<dyn Decoder> {
-        Box::new(ChatDecoder::default())
+    fn decoder(&self, max_line_bytes: usize) -> Box<dyn Decoder> {
+        Box::new(ChatDecoder::with_limit(max_line_bytes))
     }
 }

@@ -46,6 +46,13 @@ enum Finish {
     Failed(String),
 }
 
+impl ChatDecoder {
+    /// A decoder that refuses a line or an event of more than `max_line_bytes`.
+    pub fn with_limit(max_line_bytes: usize) -> Self {
+        ChatDecoder { sse: SseDecoder::with_limit(max_line_bytes), ..ChatDecoder::default() }
+    }
+}
+
 impl Decoder for ChatDecoder {
     fn feed(&mut self, bytes: &[u8], out: &mut Vec<Event>) -> Result<Option<End>, Fault> {
         if let Some(outcome) = &self.outcome {

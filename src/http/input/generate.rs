@@ -1,0 +1,179 @@
+//! The body of `POST /api/generate`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::config::OnDisconnect;
+use crate::event::{ChatMessage, ConversationId, ErrorCode, Fault, GenerationId, ModelRequest, ReasoningEffort, Role};
+
+const MAX_METADATA_PAIRS: usize = 16;
+const MAX_METADATA_BYTES: usize = 1024;
+const MAX_NAME_BYTES: usize = 256;
+
+/// The body of `POST /api/generate`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GenerateRequest {
+    prompt: Option<String>,
+    messages: Option<Vec<ChatMessage>>,
+    pub model: Option<String>,
+    models: Option<Vec<String>>,
+    pub stream: Option<bool>,
+    #[serde(alias = "conversation_id")]
+    pub conversation_id: Option<ConversationId>,
+    #[serde(alias = "generation_id")]
+    pub generation_id: Option<GenerationId>,
+    #[serde(alias = "use_reasoning")]
+    use_reasoning: Option<bool>,
+    #[serde(alias = "reasoning_effort")]
+    reasoning_effort: Option<ReasoningEffort>,
+    temperature: Option<f64>,
+    #[serde(alias = "top_p")]
+    top_p: Option<f64>,
+    #[serde(alias = "max_tokens")]
+    max_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "one_or_many")]
+    stop: Vec<String>,
+    seed: Option<i64>,
+    tools: Option<Vec<Value>>,
+    #[serde(alias = "tool_choice")]
+    tool_choice: Option<Value>,
+    #[serde(alias = "on_disconnect")]
+    on_disconnect: Option<Disconnect>,
+    #[serde(alias = "batch_ms")]
+    pub batch_ms: Option<u64>,
+    #[serde(alias = "task_id")]
+    task_id: Option<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// `null` where a field has a default means the default.
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// One text or several.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "stop is a text or a list of texts")]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Ok(match Option::deserialize(deserializer)? {
+        None => Vec::new(),
+        Some(OneOrMany::One(one)) => vec![one],
+        Some(OneOrMany::Many(many)) => many,
+    })
+}
+
+/// `"continue"`, `"cancel"` or `{"graceMs": n}`.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(untagged, expecting = "onDisconnect is \"continue\", \"cancel\" or {\"graceMs\": n}")]
+enum Disconnect {
+    Word(DisconnectWord),
+    Grace {
+        #[serde(rename = "graceMs", alias = "grace_ms")]
+        grace_ms: u64,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum DisconnectWord {
+    Continue,
+    Cancel,
+}
+
+impl GenerateRequest {
+    /// Checks what types alone do not say.
+    pub fn check(&self) -> Result<(), Fault> {
+        let wrong = |message: &str| Err(Fault::new(ErrorCode::InvalidRequest, message));
+        match (&self.prompt, &self.messages) {
+            (Some(_), Some(_)) => return wrong("Give either prompt or messages, not both."),
+            (None, None) => return wrong("Give prompt (a text) or messages (a list)."),
+            (Some(prompt), None) if prompt.trim().is_empty() => return wrong("prompt is empty."),
+            (None, Some(messages)) if messages.is_empty() => return wrong("messages is empty."),
+            _ => {}
+        }
+        if self.models.is_some() {
+            return wrong("models (several at once) is not supported yet; name one in model.");
+        }
+        let too_long = |text: &Option<String>| text.as_ref().is_some_and(|text| text.len() > MAX_NAME_BYTES);
+        if too_long(&self.model) || too_long(&self.task_id) {
+            return wrong("model and taskId take at most 256 bytes.");
+        }
+        if self.batch_ms.is_some_and(|ms| ms > super::MAX_BATCH_MS) {
+            return wrong(super::BATCH_TOO_LONG);
+        }
+        let large = |text: &String| text.len() > MAX_METADATA_BYTES;
+        if self.metadata.len() > MAX_METADATA_PAIRS
+            || self.metadata.iter().any(|(key, value)| large(key) || large(value))
+        {
+            return wrong("metadata takes at most 16 pairs of at most 1024 bytes each.");
+        }
+        for (place, message) in self.messages.iter().flatten().enumerate() {
+            let text = match message.role {
+                Role::Tool if message.tool_call_id.is_none() => "a tool message names its toolCallId",
+                Role::User if message.content.is_empty() => "a user message has content",
+                _ => continue,
+            };
+            return wrong(&format!("messages[{place}]: {text}."));
+        }
+        Ok(())
+    }
+
+    /// The new messages of the conversation, in order.
+    pub fn input(&self) -> Vec<ChatMessage> {
+        match (&self.prompt, &self.messages) {
+            (Some(prompt), _) => vec![ChatMessage {
+                role: Role::User,
+                content: prompt.clone(),
+                tool_calls: Vec::new(),
+                tool_call_id: None,
+            }],
+            (None, messages) => messages.clone().unwrap_or_default(),
+        }
+    }
+
+    /// What a provider is asked, with the history before the new messages.
+    pub fn model_request(&self, model: &str, mut history: Vec<ChatMessage>) -> ModelRequest {
+        history.extend(self.input());
+        ModelRequest {
+            model: model.to_owned(),
+            messages: history,
+            use_reasoning: self.use_reasoning,
+            reasoning_effort: self.reasoning_effort,
+            temperature: self.temperature,
+            top_p: self.top_p,
+            max_tokens: self.max_tokens,
+            stop: self.stop.clone(),
+            seed: self.seed,
+            tools: self.tools.clone().unwrap_or_default(),
+            tool_choice: self.tool_choice.clone(),
+        }
+    }
+
+    /// The disconnect policy, where the request names one.
+    pub fn on_disconnect(&self) -> Option<OnDisconnect> {
+        self.on_disconnect.map(|policy| match policy {
+            Disconnect::Word(DisconnectWord::Continue) => OnDisconnect::Continue,
+            Disconnect::Word(DisconnectWord::Cancel) => OnDisconnect::Cancel,
+            Disconnect::Grace { grace_ms } => OnDisconnect::Grace { grace_ms },
+        })
+    }
+
+    /// Tells a repeated request from another one: SHA-256 of what was understood of it, so that spelling and unknown
+    /// fields do not matter, and neither does the form of the answer.
+    pub fn hash(&self) -> Result<[u8; 32], Fault> {
+        let same = GenerateRequest { stream: None, batch_ms: None, ..self.clone() };
+        let text = serde_json::to_vec(&same)
+            .map_err(|error| Fault::new(ErrorCode::Internal, format!("the request cannot be compared: {error}")))?;
+        Ok(Sha256::digest(text).into())
+    }
+}
