@@ -1,1 +1,4 @@
+//! Black-box tests of the gateway: the real binary, real sockets, a scripted provider.
 
+mod harness;
+mod support;
