@@ -27,11 +27,13 @@ async fn body(mut exchange: Exchange) -> (Vec<u8>, Ended) {
 async fn a_script_is_played_and_the_request_is_kept() {
     let upstream = Upstream::start().await;
     upstream.script("m", Chat::answering("why", "because"));
+    let asked = Instant::now();
     let response = fetch(upstream.address(), &ask("m").header("authorization", "Bearer x")).await.expect(200);
     assert_eq!(response.headers.expect("content-type"), "text/event-stream");
     assert!(response.text().ends_with("data: [DONE]\n\n"), "{}", response.text());
     let call = upstream.call("m").await;
     assert_eq!(call.path, "/v1/chat/completions");
+    assert!(call.at >= asked);
     assert_eq!(call.header("authorization"), Some("Bearer x"));
     call.played().await;
     assert!(!call.is_closed());

@@ -154,7 +154,7 @@ async fn read_head(wire: &mut Wire) -> Result<(u16, Headers, Vec<u8>), Ended> {
 }
 
 /// A response's headers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Headers(Vec<(String, String)>);
 
 impl Headers {

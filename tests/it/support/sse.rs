@@ -134,17 +134,25 @@ impl Reader {
             let response = within("the body of a refusal", exchange.response()).await;
             return Err(response.unwrap_or_else(|ended| panic!("no whole refusal: {ended:?}")));
         }
-        Ok(Reader {
+        let mut reader = Self::away(to);
+        reader.headers = exchange.headers.clone();
+        reader.exchange = Some(exchange);
+        Ok(reader)
+    }
+
+    /// A client that has not connected yet.
+    pub fn away(to: SocketAddr) -> Self {
+        Reader {
             to,
-            headers: exchange.headers.clone(),
-            exchange: Some(exchange),
+            headers: Headers::default(),
+            exchange: None,
             parser: Parser::default(),
             items: VecDeque::new(),
             frames: Vec::new(),
             comments: 0,
             last_id: None,
             events_path: None,
-        })
+        }
     }
 
     /// Opens a stream that must open.
@@ -236,7 +244,7 @@ impl Reader {
     }
 
     /// Reads to the end of the response, which must be a clean one.
-    pub async fn to_end(&mut self) -> &[Frame] {
+    pub async fn finish(&mut self) -> &[Frame] {
         loop {
             match self.next().await {
                 Ok(_) => {}
@@ -261,6 +269,11 @@ impl Reader {
     /// Where `start` said the events can be had again.
     pub fn events_path(&self) -> &str {
         self.events_path.as_deref().expect("`start` was seen")
+    }
+
+    /// The server has a new address.
+    pub const fn move_to(&mut self, to: SocketAddr) {
+        self.to = to;
     }
 
     /// Tells the reader where to come back before `start` was seen.

@@ -1,7 +1,7 @@
 //! What a scripted provider does, step by step.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
@@ -16,6 +16,8 @@ pub enum Step {
     Bytes(Vec<u8>),
     /// Sends one HTTP chunk.
     Chunk(Vec<u8>),
+    /// Sends a piece of the answer that says how many microseconds after that moment it was sent: `@1234`.
+    Clock(Instant),
     /// Ends the chunked body; the connection stays open for the next request.
     End,
     /// Waits.

@@ -6,13 +6,14 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::chat::event_bytes;
 use super::steps::{Step, answer};
 use super::{chunked, within};
 
@@ -264,6 +265,12 @@ async fn play(write: &mut OwnedWriteHalf, steps: Vec<Step>) -> std::io::Result<P
             Step::Bytes(bytes) => write.write_all(&bytes).await?,
             Step::Chunk(data) => {
                 chunked::encode(&data, &mut raw);
+                write.write_all(&raw).await?;
+            }
+            Step::Clock(since) => {
+                let delta = json!({"content": format!("@{}", since.elapsed().as_micros())});
+                let event = json!({"choices": [{"index": 0, "delta": delta}]});
+                chunked::encode(&event_bytes(&event), &mut raw);
                 write.write_all(&raw).await?;
             }
             Step::End => write.write_all(chunked::LAST).await?,
