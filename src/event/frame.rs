@@ -15,6 +15,9 @@ pub const MAX_LINE_BYTES: usize = 4096;
 /// Content up to this length fits into one line however it has to be escaped (at most six bytes for one).
 const SURELY_SHORT_BYTES: usize = 600;
 
+/// What one line has left for a delta's content beside everything else in it.
+const DELTA_ROOM_BYTES: usize = MAX_LINE_BYTES - 96;
+
 /// Appends `event` to `out` as one frame or, where it is long, several, numbered from `first` on.
 /// Returns how many numbers it used.
 pub fn encode(first: SyncId, event: &Event, out: &mut BytesMut) -> u64 {
@@ -24,7 +27,7 @@ pub fn encode(first: SyncId, event: &Event, out: &mut BytesMut) -> u64 {
         Event::Refusal(delta) => encode_delta(first, delta, Event::Refusal, event, out),
         Event::ToolCall(call) => encode_tool_call(first, call, event, out),
         _ => {
-            write_frame(Some(first), event, out);
+            write_frame(first, event, out);
             1
         }
     }
@@ -43,31 +46,38 @@ pub fn numbered(id: SyncId, json: &impl serde::Serialize, out: &mut BytesMut) {
     write_data(json, out);
 }
 
+/// The most numbers that [`encode`] can use for `event`.
+pub fn most_numbers(event: &Event) -> u64 {
+    const WORST_ESCAPE: usize = 6;
+    let (content, room) = match event {
+        Event::Reasoning(delta) | Event::Text(delta) | Event::Refusal(delta) => (delta.content.len(), DELTA_ROOM_BYTES),
+        Event::ToolCall(call) => (call.arguments.len(), tool_call_room(call)),
+        _ => return 1,
+    };
+    // A piece may stay short of the room by one character of at most six bytes.
+    1 + (content * WORST_ESCAPE / (room - WORST_ESCAPE)) as u64
+}
+
 fn encode_delta(first: SyncId, delta: &Delta, kind: fn(Delta) -> Event, whole: &Event, out: &mut BytesMut) -> u64 {
-    const OVERHEAD_BYTES: usize = 96;
     if delta.content.len() <= SURELY_SHORT_BYTES {
-        write_frame(Some(first), whole, out);
+        write_frame(first, whole, out);
         return 1;
     }
     let mut used = 0;
-    for piece in pieces(&delta.content, MAX_LINE_BYTES - OVERHEAD_BYTES) {
+    for piece in pieces(&delta.content, DELTA_ROOM_BYTES) {
         let part = Delta { content: piece.to_owned(), block: delta.block, redacted: delta.redacted };
-        write_frame(Some(first.plus(used)), &kind(part), out);
+        write_frame(first.plus(used), &kind(part), out);
         used += 1;
     }
     used
 }
 
 fn encode_tool_call(first: SyncId, call: &ToolCallDelta, whole: &Event, out: &mut BytesMut) -> u64 {
-    const OVERHEAD_BYTES: usize = 128;
-    const LEAST_PIECE_BYTES: usize = 256;
-    let names = call.id.len() + call.name.as_ref().map_or(0, String::len);
-    if call.arguments.len() + names <= SURELY_SHORT_BYTES {
-        write_frame(Some(first), whole, out);
+    if call.arguments.len() + name_bytes(call) <= SURELY_SHORT_BYTES {
+        write_frame(first, whole, out);
         return 1;
     }
-    let room = MAX_LINE_BYTES.saturating_sub(OVERHEAD_BYTES + 6 * names).max(LEAST_PIECE_BYTES);
-    let mut rest = pieces(&call.arguments, room).peekable();
+    let mut rest = pieces(&call.arguments, tool_call_room(call)).peekable();
     let mut used = 0;
     while let Some(piece) = rest.next() {
         let part = ToolCallDelta {
@@ -77,10 +87,21 @@ fn encode_tool_call(first: SyncId, call: &ToolCallDelta, whole: &Event, out: &mu
             block: call.block,
             done: call.done && rest.peek().is_none(),
         };
-        write_frame(Some(first.plus(used)), &Event::ToolCall(part), out);
+        write_frame(first.plus(used), &Event::ToolCall(part), out);
         used += 1;
     }
     used
+}
+
+fn name_bytes(call: &ToolCallDelta) -> usize {
+    call.id.len() + call.name.as_ref().map_or(0, String::len)
+}
+
+/// How many bytes of arguments fit into one line beside the call's id and name.
+fn tool_call_room(call: &ToolCallDelta) -> usize {
+    const OVERHEAD_BYTES: usize = 128;
+    const LEAST_BYTES: usize = 256;
+    MAX_LINE_BYTES.saturating_sub(OVERHEAD_BYTES + 6 * name_bytes(call)).max(LEAST_BYTES)
 }
 
 /// Cuts `text` at character boundaries into pieces whose JSON form is at most `room` bytes. At least one piece.
@@ -110,10 +131,8 @@ const fn escaped_bytes(character: char) -> usize {
     }
 }
 
-fn write_frame(id: Option<SyncId>, event: &Event, out: &mut BytesMut) {
-    if let Some(id) = id {
-        write_id(id, out);
-    }
+fn write_frame(id: SyncId, event: &Event, out: &mut BytesMut) {
+    write_id(id, out);
     write_data(event, out);
 }
 
@@ -225,6 +244,7 @@ mod tests {
             let mut out = BytesMut::new();
             let used = encode(SyncId::new(first), &text(&content), &mut out);
             prop_assert_eq!(frames(&out).count() as u64, used);
+            prop_assert!(used <= most_numbers(&text(&content)));
             prop_assert!(frames(&out).map(|f| f.id.get()).eq(first..first + used));
             prop_assert!(out[..].split(|b| *b == b'\n').all(|line| line.len() <= MAX_LINE_BYTES));
             prop_assert_eq!(joined(&out), content);
@@ -239,7 +259,9 @@ mod tests {
                 id: "call_1".into(), name: Some("search".into()), arguments: arguments.clone(), block: 2, done,
             };
             let mut out = BytesMut::new();
-            encode(SyncId::new(1), &Event::ToolCall(call), &mut out);
+            let event = Event::ToolCall(call);
+            let used = encode(SyncId::new(1), &event, &mut out);
+            prop_assert!(used <= most_numbers(&event));
             let parts: Vec<ToolCallDelta> = frames(&out)
                 .map(|f| match f.event().unwrap() { Event::ToolCall(c) => c, other => panic!("{other:?}") })
                 .collect();

@@ -2,6 +2,7 @@
 //! an event. No IO; imports nothing of ours.
 
 mod fault;
+mod fold;
 pub mod frame;
 mod ids;
 mod request;
@@ -11,6 +12,7 @@ mod usage;
 use serde::{Deserialize, Serialize};
 
 pub use fault::{ErrorCode, Fault};
+pub use fold::{Fold, ReasoningBlock, Span};
 pub use ids::{ConversationId, GenerationId, MessageId, SyncId};
 pub use request::{ChatMessage, ModelRequest, ReasoningEffort, Role, ToolCall};
 pub use terminal::{Check, Complete, Digest, ErrorEvent, Timing};
@@ -105,6 +107,23 @@ pub struct Links {
     pub cancel: String,
     /// The conversation.
     pub conversation: String,
+}
+
+impl Links {
+    /// The paths below `base_path`, which is empty or begins with a slash and ends without one.
+    pub fn new(base_path: &str, conversation: ConversationId, generation: GenerationId) -> Self {
+        Links {
+            events: format!("{base_path}/api/generations/{generation}/events"),
+            cancel: format!("{base_path}/api/generations/{generation}/cancel"),
+            conversation: format!("{base_path}/api/conversations/{conversation}"),
+        }
+    }
+}
+
+/// A time as the wire has it: RFC 3339, UTC, milliseconds.
+pub fn rfc3339(us_since_epoch: i64) -> String {
+    let time = chrono::DateTime::from_timestamp_micros(us_since_epoch).unwrap_or_default();
+    time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
 /// What the gateway itself decided.

@@ -3,6 +3,15 @@
 //! A provider is a row in `config/providers.toml`; a protocol is a file here. Nothing here knows a socket, a clock or a
 //! task: a decoder is given bytes and gives back events.
 
+mod blocks;
+mod lenient;
+pub mod openai_chat;
+#[cfg(test)]
+mod recordings_test;
+pub mod sse;
+
+use std::sync::Arc;
+
 use crate::event::{Event, Fault, FinishReason, ModelRequest};
 
 /// A wire protocol: how a request looks and how its stream is read.
@@ -73,4 +82,23 @@ pub enum ReasoningRequest {
     TemplateKwargs,
     /// The provider knows no such parameter.
     Unsupported,
+}
+
+/// The protocol with that name in the configuration, such as `openai_chat`; `None` where there is no such one.
+pub fn by_name(name: &str) -> Option<Arc<dyn Protocol>> {
+    match name {
+        "openai_chat" => Some(Arc::new(openai_chat::OpenAiChat)),
+        _ => None,
+    }
+}
+
+/// The beginning of a provider's text on one line, for the message of a fault.
+fn excerpt(text: &str, most_chars: usize) -> String {
+    let mut short: String =
+        text.trim().chars().take(most_chars).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.trim().chars().nth(most_chars).is_some() {
+        short.pop();
+        short.push('…');
+    }
+    short
 }

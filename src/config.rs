@@ -1,0 +1,327 @@
+//! The configuration: typed, validated, and read so that every mistake is reported at once, each with its key and the
+//! place that it comes from. Imports nothing of ours.
+//!
+//! `config/*.toml` is built into the binary, so that it runs from any folder. What beats what is said in [`layers`].
+
+mod layers;
+mod providers;
+mod reader;
+mod sections;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+pub use providers::{ProviderConfig, ReasoningStyle};
+
+/// Environment variables by name. Handed in, so that tests never change the process's own.
+pub type Variables = BTreeMap<String, String>;
+
+/// Everything that an operator can set.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which environment's file was read: `development`, `production` or `test`.
+    pub environment: String,
+    /// Listening, stopping, proxies in front.
+    pub server: ServerConfig,
+    /// The database and what is held back before it.
+    pub store: StoreConfig,
+    /// What a request gets that does not say.
+    pub default: DefaultConfig,
+    /// Names of the operator's own for `provider/model`.
+    pub aliases: BTreeMap<String, String>,
+    /// Providers by their names in front of the slash.
+    pub providers: BTreeMap<String, ProviderConfig>,
+    /// What is known about models, most specific first: the first row whose pattern matches counts.
+    pub models: Vec<ModelRow>,
+    /// Bounds that keep one caller from hurting the others.
+    pub limits: LimitsConfig,
+    /// Heartbeats, disconnects and deadlines of streams.
+    pub stream: StreamConfig,
+    /// What is logged, and how.
+    pub log: LogConfig,
+}
+
+/// `[server]`.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Address and port; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// The URL under which clients reach the server, without a trailing slash; for absolute links.
+    pub public_url: Option<String>,
+    /// A path in front of all routes: empty, or `/` and a name, without a trailing slash.
+    pub base_path: String,
+    /// Peers whose `X-Forwarded-*` headers are believed.
+    pub trusted_proxies: Vec<Network>,
+    /// How long running streams may go on after a stop was asked for, in milliseconds.
+    pub shutdown_grace_ms: u64,
+    /// Worker threads; 0 means one a core.
+    pub workers: usize,
+}
+
+/// `[store]`.
+#[derive(Clone)]
+pub struct StoreConfig {
+    /// `sqlite://path` or `postgres://…`. May hold a password: `Debug` hides it.
+    pub url: String,
+    /// How many bytes of events may wait for the database before generations stop reading upstream.
+    pub max_unstored_bytes: usize,
+    /// How often waiting events are written, in milliseconds.
+    pub tick_ms: u64,
+    /// How far the tick may stretch under load, in milliseconds.
+    pub max_tick_ms: u64,
+    /// How long a `complete` waits for its message to be stored, in milliseconds.
+    pub max_end_wait_ms: u64,
+    /// Connections to the database.
+    pub pool_size: u32,
+}
+
+impl fmt::Debug for StoreConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreConfig")
+            .field("url", &self.shown_url())
+            .field("max_unstored_bytes", &self.max_unstored_bytes)
+            .field("tick_ms", &self.tick_ms)
+            .field("max_tick_ms", &self.max_tick_ms)
+            .field("max_end_wait_ms", &self.max_end_wait_ms)
+            .field("pool_size", &self.pool_size)
+            .finish()
+    }
+}
+
+impl StoreConfig {
+    /// The URL as it may be logged: without user, password and parameters.
+    pub fn shown_url(&self) -> String {
+        let without_parameters = self.url.split(['?', '#']).next().unwrap_or_default();
+        match without_parameters.split_once("://") {
+            Some((scheme, rest)) => {
+                // The last `@` ends the password, which may itself hold one.
+                let place = rest.rsplit_once('@').map_or(rest, |(_secret, place)| place);
+                format!("{scheme}://{place}")
+            }
+            None => "(no URL)".to_owned(),
+        }
+    }
+}
+
+/// `[default]`.
+#[derive(Clone, Debug)]
+pub struct DefaultConfig {
+    /// The model of a request that names none: an alias or `provider/model`.
+    pub model: String,
+}
+
+/// One `[[models]]` row: what is known about models whose name matches, behind any provider.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ModelRow {
+    /// Compared with the provider's name for the model without regard to case; `*` stands for any text.
+    pub pattern: String,
+    /// Whether it reasons; `None` leaves the question open.
+    pub reasoning: Option<bool>,
+    /// Fields of a request that it rejects, in the provider's spelling.
+    pub leave_out: Vec<String>,
+}
+
+impl ModelRow {
+    /// Whether the row speaks about `model` (the name without the provider in front). Relays put a vendor before the
+    /// name, so that what follows the last slash counts as well.
+    pub fn matches(&self, model: &str) -> bool {
+        let (pattern, model) = (self.pattern.to_ascii_lowercase(), model.to_ascii_lowercase());
+        let bare = model.rsplit('/').next().unwrap_or(&model);
+        glob(pattern.as_bytes(), model.as_bytes()) || glob(pattern.as_bytes(), bare.as_bytes())
+    }
+}
+
+/// Matches in linear memory and without recursion: on a mismatch the last `*` takes one byte more.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        if pattern.get(p) == Some(&b'*') {
+            star = Some((p, t));
+            p += 1;
+        } else if pattern.get(p) == text.get(t) {
+            p += 1;
+            t += 1;
+        } else if let Some((star_at, taken)) = star {
+            star = Some((star_at, taken + 1));
+            p = star_at + 1;
+            t = taken + 1;
+        } else {
+            return false;
+        }
+    }
+    pattern.get(p..).is_some_and(|rest| rest.iter().all(|byte| *byte == b'*'))
+}
+
+/// `[limits]`.
+#[derive(Clone, Debug)]
+pub struct LimitsConfig {
+    /// Generations that run at the same time in this process.
+    pub max_concurrent_generations: usize,
+    /// The largest body of a request, in bytes.
+    pub max_body_bytes: usize,
+    /// The longest line that a provider may send, in bytes.
+    pub max_line_bytes: usize,
+}
+
+/// `[stream]`.
+#[derive(Clone, Debug)]
+pub struct StreamConfig {
+    /// How often a quiet stream sends a comment line, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// What happens to a generation whose last reader left, unless the request says so itself.
+    pub on_disconnect: OnDisconnect,
+    /// How long the head of a response waits for the provider's answer, in milliseconds.
+    pub head_wait_ms: u64,
+    /// How long connecting to a provider may take, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// How long a provider may take until its first byte, in milliseconds. Models that think silently need minutes.
+    pub first_byte_timeout_ms: u64,
+    /// How long a provider may fall silent after its first byte, in milliseconds.
+    pub silence_timeout_ms: u64,
+    /// How long one generation may take in all, in milliseconds.
+    pub total_timeout_ms: u64,
+}
+
+/// What happens to a generation whose last reader left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnDisconnect {
+    /// It goes on to its end and is stored.
+    Continue,
+    /// It is cancelled at once; what was received is kept.
+    Cancel,
+    /// It is cancelled unless a reader comes back within `grace_ms` milliseconds.
+    Grace {
+        /// Milliseconds from the last reader's leaving.
+        grace_ms: u64,
+    },
+}
+
+/// `[log]`.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// A tracing filter: `info`, or `thinkwire=debug,info`.
+    pub level: String,
+    /// For people or for machines.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A range of IP addresses, or a single one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Network {
+    /// Any address of the range.
+    pub address: IpAddr,
+    /// How many leading bits all its addresses share.
+    pub prefix_bits: u8,
+}
+
+impl Network {
+    /// Whether `peer` is one of its addresses. An IPv4 address in IPv6 clothes counts as itself.
+    pub fn contains(&self, peer: IpAddr) -> bool {
+        match (self.address.to_canonical(), peer.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix_bits.min(32))).unwrap_or(0);
+                own.to_bits() & mask == other.to_bits() & mask
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix_bits.min(128))).unwrap_or(0);
+                own.to_bits() & mask == other.to_bits() & mask
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What the command line says; it beats everything else.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--config`: an extra file, in place of `THINKWIRE_CONFIG`.
+    pub config: Option<PathBuf>,
+    /// `--env`: in place of `THINKWIRE_ENV`.
+    pub env: Option<String>,
+    /// `--listen`.
+    pub listen: Option<String>,
+    /// `--store`.
+    pub store_url: Option<String>,
+    /// `--workers`.
+    pub workers: Option<usize>,
+}
+
+/// One thing that is wrong with the configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mistake {
+    /// The key, `section.key`; empty where a whole file is meant.
+    pub key: String,
+    /// Where the value comes from: a file, a variable, a flag.
+    pub source: String,
+    /// What is wrong and what would be right. Never holds a secret.
+    pub message: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.key.is_empty() {
+            write!(f, "{} ", self.key)?;
+        }
+        write!(f, "{} (from {})", self.message, self.source)
+    }
+}
+
+/// Every mistake in the configuration; never empty.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub struct ConfigErrors {
+    /// In the order in which the sections are read.
+    pub mistakes: Vec<Mistake>,
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.mistakes.len() {
+            1 => f.write_str("the configuration has a mistake:")?,
+            count => write!(f, "the configuration has {count} mistakes:")?,
+        }
+        for mistake in &self.mistakes {
+            write!(f, "\n  {mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Reads the configuration with the environment variables of this process.
+    ///
+    /// # Errors
+    /// Every mistake that was found, not only the first.
+    pub fn load(overrides: &Overrides) -> Result<Config, ConfigErrors> {
+        let variables =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Config::load_from(overrides, &variables.collect())
+    }
+
+    /// Reads the configuration with the given environment variables.
+    ///
+    /// # Errors
+    /// Every mistake that was found, not only the first.
+    pub fn load_from(overrides: &Overrides, variables: &Variables) -> Result<Config, ConfigErrors> {
+        let mistakes = reader::Mistakes::default();
+        let layered = layers::gather(overrides, variables, &mistakes);
+        let config = sections::read(layered, variables, &mistakes);
+        match mistakes.into_vec() {
+            found if found.is_empty() => Ok(config),
+            mistakes => Err(ConfigErrors { mistakes }),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! `[providers.NAME]`: where a provider is, how it is spoken to, and with which key.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::Variables;
+use super::reader::{Mistakes, Section};
+
+/// One provider. Its key was looked up when the configuration was read.
+#[derive(Clone)]
+pub struct ProviderConfig {
+    /// The name in front of the slash.
+    pub name: String,
+    /// The wire protocol that it speaks: `openai_chat`, `demo`, …
+    pub protocol: String,
+    /// `http(s)://host[:port][/path]`, without a trailing slash; empty for the demo, which needs no network.
+    pub base_url: String,
+    /// The variable that holds the key; `None` where no key is sent, or where it comes from a file.
+    pub api_key_env: Option<String>,
+    /// The file that holds the key; it beats `api_key_env`.
+    pub api_key_file: Option<String>,
+    /// The key; `None` where none is needed or none was found. `Debug` hides it.
+    pub api_key: Option<SecretString>,
+    /// Headers that are sent beside the protocol's own. `Debug` hides their values, which may be secrets.
+    pub headers: BTreeMap<String, SecretString>,
+    /// Models that are listed, and found by their bare names. Any other name is passed on too.
+    pub models: Vec<String>,
+    /// How it is asked to think.
+    pub reasoning_request: ReasoningStyle,
+    /// Whether usage must be asked for with `stream_options`.
+    pub stream_options: bool,
+    /// The name of the field that limits the tokens to make.
+    pub max_tokens_field: String,
+}
+
+impl ProviderConfig {
+    /// Whether it can be used: its key was found, or it needs none.
+    pub fn on(&self) -> bool {
+        self.api_key.is_some() || (self.api_key_env.is_none() && self.api_key_file.is_none())
+    }
+
+    /// What an operator must do to switch it on, as the end of a sentence.
+    pub fn how_to_switch_on(&self) -> String {
+        match (&self.api_key_file, &self.api_key_env) {
+            (Some(file), _) => format!("put the key into the file {file}"),
+            (None, Some(variable)) => format!("set the environment variable {variable}"),
+            (None, None) => "nothing is missing".to_owned(),
+        }
+    }
+}
+
+impl fmt::Debug for ProviderConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProviderConfig")
+            .field("name", &self.name)
+            .field("protocol", &self.protocol)
+            .field("base_url", &self.base_url)
+            .field("api_key_env", &self.api_key_env)
+            .field("api_key_file", &self.api_key_file)
+            .field("on", &self.on())
+            .field("headers", &self.headers.keys().collect::<Vec<_>>())
+            .field("models", &self.models)
+            .field("reasoning_request", &self.reasoning_request)
+            .field("stream_options", &self.stream_options)
+            .field("max_tokens_field", &self.max_tokens_field)
+            .finish()
+    }
+}
+
+/// In which form an OpenAI-compatible provider takes the wish to think.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReasoningStyle {
+    /// `reasoning_effort: "low"`.
+    Effort,
+    /// `reasoning: {effort}` or `{enabled}`.
+    Object,
+    /// `thinking: {type: "enabled" | "disabled"}`.
+    Thinking,
+    /// `chat_template_kwargs: {enable_thinking}`.
+    TemplateKwargs,
+    /// No such parameter is known.
+    Unsupported,
+}
+
+const STYLES: &[(&str, ReasoningStyle)] = &[
+    ("effort", ReasoningStyle::Effort),
+    ("object", ReasoningStyle::Object),
+    ("thinking", ReasoningStyle::Thinking),
+    ("template_kwargs", ReasoningStyle::TemplateKwargs),
+    ("unsupported", ReasoningStyle::Unsupported),
+];
+
+/// Reads `[providers.*]`.
+pub(super) fn read(
+    providers: Section<'_>,
+    variables: &Variables,
+    mistakes: &Mistakes,
+) -> BTreeMap<String, ProviderConfig> {
+    let mut found = BTreeMap::new();
+    for (name, section) in providers.into_sections() {
+        let key = section.name_of("");
+        let key = key.trim_end_matches('.');
+        if name.contains('/') || name.contains(char::is_whitespace) {
+            mistakes.note(key, "a file", "must not hold a slash or a space: it stands in front of a slash");
+        }
+        let provider = read_one(name.clone(), section, variables);
+        found.insert(name, provider);
+    }
+    found
+}
+
+fn read_one(name: String, mut section: Section<'_>, variables: &Variables) -> ProviderConfig {
+    // A server that was added with its URL alone speaks the protocol that nearly all of them speak.
+    let protocol = section.optional_text("protocol").map_or_else(|| "openai_chat".to_owned(), |(text, _)| text);
+    let base_url = read_base_url(&mut section, protocol == "demo");
+    let api_key_env = section.optional_text("api_key_env");
+    let api_key_file = section.optional_text("api_key_file");
+    let api_key = match (&api_key_file, &api_key_env) {
+        (Some((path, source)), _) => key_of_file(&section, path, source),
+        (None, Some((variable, _))) => key_of_variable(&section, variable, variables),
+        (None, None) => None,
+    };
+    let headers = read_headers(&mut section);
+    let models = section.list("models");
+    let reasoning_request = section.choice("reasoning_request", STYLES).unwrap_or(ReasoningStyle::Effort);
+    let stream_options = section.optional_flag("stream_options").unwrap_or(true);
+    let max_tokens_field =
+        section.optional_text("max_tokens_field").map_or_else(|| "max_tokens".to_owned(), |(text, _)| text);
+    section.finish();
+    ProviderConfig {
+        name,
+        protocol,
+        base_url,
+        api_key_env: api_key_env.map(|(variable, _)| variable),
+        api_key_file: api_key_file.map(|(path, _)| path),
+        api_key,
+        headers,
+        models,
+        reasoning_request,
+        stream_options,
+        max_tokens_field,
+    }
+}
+
+fn read_base_url(section: &mut Section<'_>, is_demo: bool) -> String {
+    let Some((text, source)) = section.optional_text("base_url") else {
+        if !is_demo {
+            section.note("base_url", "no source", "is missing: the URL in front of the protocol's path");
+        }
+        return String::new();
+    };
+    let complaint = match reqwest::Url::parse(&text) {
+        Ok(url) if !matches!(url.scheme(), "http" | "https") => "must begin with http:// or https://",
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            "must not hold a user or a password: use api_key_env or api_key_file"
+        }
+        Ok(url) if url.query().is_some() || url.fragment().is_some() => "must not hold a query or a fragment",
+        Ok(_) => return text.trim_end_matches('/').to_owned(),
+        Err(_) => "must be a URL such as https://api.example.com/v1",
+    };
+    section.note("base_url", &source, complaint);
+    String::new()
+}
+
+/// A variable that is absent or empty leaves the provider off, which is no mistake.
+fn key_of_variable(section: &Section<'_>, variable: &str, variables: &Variables) -> Option<SecretString> {
+    let key = variables.get(variable)?.trim();
+    if key.is_empty() {
+        return None;
+    }
+    usable_key(section, "api_key_env", &format!("the variable {variable}"), key)
+}
+
+/// A file that was named and cannot be read is a mistake: somebody meant to provide a key.
+fn key_of_file(section: &Section<'_>, path: &str, source: &str) -> Option<SecretString> {
+    let text = match std::fs::read_to_string(path) {
+        // The text as it was read is wiped as well when this goes out of scope.
+        Ok(text) => SecretString::from(text),
+        Err(error) => {
+            section.note("api_key_file", source, format!("names a file that cannot be read: {path}: {error}"));
+            return None;
+        }
+    };
+    let key = text.expose_secret().trim();
+    if key.is_empty() {
+        section.note("api_key_file", source, format!("names a file that is empty: {path}"));
+        return None;
+    }
+    usable_key(section, "api_key_file", &format!("the file {path}"), key)
+}
+
+/// A key travels in a header, which takes visible ASCII only. A pasted line break shows itself here and not at noon.
+fn usable_key(section: &Section<'_>, name: &str, source: &str, key: &str) -> Option<SecretString> {
+    if key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Some(SecretString::from(key));
+    }
+    section.note(name, source, "leads to a key that holds a space, a line break or another unusual character");
+    None
+}
+
+fn read_headers(section: &mut Section<'_>) -> BTreeMap<String, SecretString> {
+    let headers = section.section("headers");
+    let prefix = headers.name_of("");
+    let mut found = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for (name, value, source) in headers.into_texts() {
+        if reqwest::header::HeaderName::from_bytes(name.as_bytes()).is_err()
+            || reqwest::header::HeaderValue::from_str(&value).is_err()
+        {
+            wrong.push((name, source));
+        } else {
+            found.insert(name, SecretString::from(value));
+        }
+    }
+    for (name, source) in wrong {
+        let local = prefix.rsplit('.').nth(1).unwrap_or("headers");
+        section.note(&format!("{local}.{name}"), &source, "is not a valid HTTP header");
+    }
+    found
+}

@@ -1,0 +1,248 @@
+//! Turns the merged values into the typed configuration and checks what belongs together.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use ::config::{Value, ValueKind};
+
+use super::layers::Layered;
+use super::reader::{Mistakes, Section, source_of};
+use super::{
+    Config, DefaultConfig, LimitsConfig, LogConfig, LogFormat, ModelRow, Network, OnDisconnect, ProviderConfig,
+    ServerConfig, StoreConfig, StreamConfig, Variables, providers,
+};
+
+/// A day: no timeout needs more, and sums of such values never overflow.
+const MAX_MS: u64 = 86_400_000;
+/// A size that fits every machine this runs on.
+const MAX_BYTES: u64 = 1 << 40;
+
+const UNREACHABLE_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+/// Reads every section. Values are only meaningful while nothing was noted.
+pub(super) fn read(layered: Layered, variables: &Variables, mistakes: &Mistakes) -> Config {
+    let mut root = Section::new("", layered.values, mistakes);
+    let server = read_server(root.section("server"));
+    let store = read_store(root.section("store"));
+    let mut default = root.section("default");
+    let model_source = default.source("model");
+    let model = default.text("model");
+    default.finish();
+    let aliases = root.section("aliases");
+    let providers = providers::read(root.section("providers"), variables, mistakes);
+    let aliases = read_aliases(aliases, &providers, mistakes);
+    if !model.is_empty() && !aliases.contains_key(&model) {
+        check_target("default.model", &model, &model_source, &providers, mistakes);
+    }
+    let config = Config {
+        environment: layered.environment,
+        server,
+        store,
+        default: DefaultConfig { model },
+        aliases,
+        providers,
+        models: layered.models.into_iter().filter_map(|row| read_model_row(row, mistakes)).collect(),
+        limits: read_limits(root.section("limits")),
+        stream: read_stream(root.section("stream")),
+        log: read_log(root.section("log")),
+    };
+    root.finish();
+    config
+}
+
+fn bytes(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn read_server(mut section: Section<'_>) -> ServerConfig {
+    let listen = section.parsed("listen", |text| {
+        let address = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+        let address = address.as_deref().unwrap_or(text);
+        address.parse().map_err(|_| "must be an IP address and a port, such as 127.0.0.1:8080".to_owned())
+    });
+    let public_url = section.optional_text("public_url").and_then(|(text, source)| {
+        let good = reqwest::Url::parse(&text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        if !good {
+            section.note("public_url", &source, "must be a URL such as https://chat.example.com");
+        }
+        good.then(|| text.trim_end_matches('/').to_owned())
+    });
+    let base_path = section.optional_text("base_path").map_or_else(String::new, |(text, source)| {
+        let path = text.trim_end_matches('/');
+        let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "/-_.~".contains(c));
+        if !plain || path.contains("//") || !(path.is_empty() || path.starts_with('/')) {
+            section.note("base_path", &source, "must be empty or a path such as /thinkwire");
+        }
+        path.to_owned()
+    });
+    let proxies_source = section.source("trusted_proxies");
+    let mut trusted_proxies = Vec::new();
+    for text in section.list("trusted_proxies") {
+        match network(&text) {
+            Some(network) => trusted_proxies.push(network),
+            None => section.note(
+                "trusted_proxies",
+                &proxies_source,
+                format!("must hold addresses or ranges such as 10.0.0.0/8, not {text:?}"),
+            ),
+        }
+    }
+    let server = ServerConfig {
+        listen: listen.unwrap_or(UNREACHABLE_ADDRESS),
+        public_url,
+        base_path,
+        trusted_proxies,
+        shutdown_grace_ms: section.number("shutdown_grace_ms", 0..=MAX_MS),
+        workers: bytes(section.number("workers", 0..=1024)),
+    };
+    section.finish();
+    server
+}
+
+fn network(text: &str) -> Option<Network> {
+    let (address, bits) = match text.split_once('/') {
+        Some((address, bits)) => (address, Some(bits.parse::<u8>().ok()?)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().ok()?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let prefix_bits = bits.unwrap_or(most);
+    (prefix_bits <= most).then_some(Network { address, prefix_bits })
+}
+
+fn read_store(mut section: Section<'_>) -> StoreConfig {
+    let url = section.parsed("url", |text| {
+        // The value is not repeated: it may hold a password.
+        let good = ["sqlite://", "postgres://", "postgresql://"]
+            .iter()
+            .any(|scheme| text.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
+        if good { Ok(text.to_owned()) } else { Err("must be sqlite://PATH or postgres://…".to_owned()) }
+    });
+    let tick_ms = section.number("tick_ms", 1..=60_000);
+    let max_tick_source = section.source("max_tick_ms");
+    let max_tick_ms = section.number("max_tick_ms", 1..=60_000);
+    if max_tick_ms < tick_ms {
+        section.note("max_tick_ms", &max_tick_source, format!("must not be less than store.tick_ms ({tick_ms})"));
+    }
+    let store = StoreConfig {
+        url: url.unwrap_or_default(),
+        max_unstored_bytes: bytes(section.number("max_unstored_bytes", 1_048_576..=MAX_BYTES)),
+        tick_ms,
+        max_tick_ms,
+        max_end_wait_ms: section.number("max_end_wait_ms", 1..=MAX_MS),
+        pool_size: u32::try_from(section.number("pool_size", 1..=1000)).unwrap_or(1),
+    };
+    section.finish();
+    store
+}
+
+fn read_limits(mut section: Section<'_>) -> LimitsConfig {
+    let limits = LimitsConfig {
+        max_concurrent_generations: bytes(section.number("max_concurrent_generations", 1..=10_000_000)),
+        max_body_bytes: bytes(section.number("max_body_bytes", 1024..=MAX_BYTES)),
+        max_line_bytes: bytes(section.number("max_line_bytes", 4096..=MAX_BYTES)),
+    };
+    section.finish();
+    limits
+}
+
+fn read_stream(mut section: Section<'_>) -> StreamConfig {
+    let stream = StreamConfig {
+        heartbeat_ms: section.number("heartbeat_ms", 100..=MAX_MS),
+        on_disconnect: read_on_disconnect(&mut section),
+        head_wait_ms: section.number("head_wait_ms", 0..=MAX_MS),
+        connect_timeout_ms: section.number("connect_timeout_ms", 1..=MAX_MS),
+        first_byte_timeout_ms: section.number("first_byte_timeout_ms", 1..=MAX_MS),
+        silence_timeout_ms: section.number("silence_timeout_ms", 1..=MAX_MS),
+        total_timeout_ms: section.number("total_timeout_ms", 1..=MAX_MS),
+    };
+    section.finish();
+    stream
+}
+
+fn read_on_disconnect(section: &mut Section<'_>) -> OnDisconnect {
+    let Some(value) = section.raw("on_disconnect") else { return OnDisconnect::Continue };
+    let source = source_of(&value);
+    let grace = |value: &Value| match &value.kind {
+        ValueKind::I64(number) => u64::try_from(*number).ok(),
+        ValueKind::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    let meaning = match &value.kind {
+        ValueKind::String(word) if word == "continue" => Some(OnDisconnect::Continue),
+        ValueKind::String(word) if word == "cancel" => Some(OnDisconnect::Cancel),
+        ValueKind::Table(table) if table.len() == 1 => table
+            .get("grace_ms")
+            .or_else(|| table.get("graceMs"))
+            .and_then(grace)
+            .filter(|grace_ms| *grace_ms <= MAX_MS)
+            .map(|grace_ms| OnDisconnect::Grace { grace_ms }),
+        _ => None,
+    };
+    meaning.unwrap_or_else(|| {
+        section.note("on_disconnect", &source, "must be \"continue\", \"cancel\" or { grace_ms = 30000 }");
+        OnDisconnect::Continue
+    })
+}
+
+fn read_log(mut section: Section<'_>) -> LogConfig {
+    let level = section.parsed("level", |text| match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("must be a filter such as info or thinkwire=debug,info: {error}")),
+    });
+    let format = section.choice("format", &[("text", LogFormat::Text), ("json", LogFormat::Json)]);
+    section.finish();
+    LogConfig { level: level.unwrap_or_default(), format: format.unwrap_or(LogFormat::Text) }
+}
+
+fn read_aliases(
+    section: Section<'_>,
+    providers: &BTreeMap<String, ProviderConfig>,
+    mistakes: &Mistakes,
+) -> BTreeMap<String, String> {
+    let mut aliases = BTreeMap::new();
+    for (name, target, source) in section.into_texts() {
+        check_target(&format!("aliases.{name}"), &target, &source, providers, mistakes);
+        aliases.insert(name, target);
+    }
+    aliases
+}
+
+/// A model that the configuration itself names must lead somewhere.
+fn check_target(
+    key: &str,
+    target: &str,
+    source: &str,
+    providers: &BTreeMap<String, ProviderConfig>,
+    mistakes: &Mistakes,
+) {
+    match target.split_once('/') {
+        Some((provider, model)) if !model.is_empty() => {
+            if !providers.contains_key(provider) {
+                let known: Vec<&str> = providers.keys().map(String::as_str).collect();
+                let message = match super::reader::closest(provider, &known) {
+                    Some(close) => format!("names the unknown provider {provider:?}; did you mean {close:?}?"),
+                    None => format!("names the unknown provider {provider:?}; known: {}", known.join(", ")),
+                };
+                mistakes.note(key, source, message);
+            }
+        }
+        _ => mistakes.note(key, source, "must have the form provider/model"),
+    }
+}
+
+fn read_model_row(row: Value, mistakes: &Mistakes) -> Option<ModelRow> {
+    let source = source_of(&row);
+    let ValueKind::Table(values) = row.kind else {
+        mistakes.note("models", source, "must be [[models]] tables");
+        return None;
+    };
+    let mut section = Section::new("models", values, mistakes);
+    let row = ModelRow {
+        pattern: section.text("pattern"),
+        reasoning: section.optional_flag("reasoning"),
+        leave_out: section.list("leave_out"),
+    };
+    section.finish();
+    (!row.pattern.is_empty()).then_some(row)
+}

@@ -1,0 +1,557 @@
+//! The journal of one conversation.
+//!
+//! Runs of frames are in one of two queues: `fresh` is not yet stored, `kept` is the window of what is. Everything
+//! before `window_from` left memory and is read as pages.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::Waker;
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::registry::Live as LiveJournals;
+use super::{Backlog, Origin, Write};
+use crate::event::{ConversationId, Event, Fold, GenerationId, MessageId, SyncId, frame};
+
+/// How many numbers are reserved at a time.
+pub const NUMBER_BLOCK: u64 = 65_536;
+
+/// How much of what is stored stays in memory for readers that are nearly up to date.
+const WINDOW_BYTES: usize = 8 * 1024;
+
+/// Room for a few dozen frames: what arrives between two ticks of the recorder at a usual pace.
+const SLAB_BYTES: usize = 2 * 1024;
+
+/// How large a stored run of frames becomes: what a reader that fell behind gets at a time.
+const ROW_BYTES: usize = 64 * 1024;
+
+/// Whose events a run of frames holds.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Owner {
+    /// The message.
+    pub message: MessageId,
+    /// The generation that makes it; `None` for a message that a client sent.
+    pub generation: Option<GenerationId>,
+}
+
+/// Consecutive frames of one message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Run {
+    /// Whose they are.
+    pub owner: Arc<Owner>,
+    /// The first frame's number.
+    pub first: SyncId,
+    /// The last frame's number.
+    pub last: SyncId,
+    /// The frames as they go to the client.
+    pub frames: Bytes,
+}
+
+/// The content of a message that is being made, as of `through`.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The message.
+    pub owner: Arc<Owner>,
+    /// What its events add up to.
+    pub fold: Fold,
+    /// The last number that `fold` accounts for.
+    pub through: SyncId,
+}
+
+/// One append-only, numbered log.
+#[derive(Debug)]
+pub struct Journal {
+    id: ConversationId,
+    backlog: Arc<Backlog>,
+    registry: Weak<LiveJournals>,
+    state: Mutex<State>,
+    /// Whether the recorder's queue already holds this journal.
+    dirty: AtomicBool,
+    /// Something was stored or refused, or more numbers were reserved.
+    progress: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    kept: VecDeque<Run>,
+    kept_bytes: usize,
+    fresh: VecDeque<Run>,
+    window_from: SyncId,
+    next: SyncId,
+    reserved: SyncId,
+    /// How many numbers a writer waits for.
+    wanted: u64,
+    trimmed: SyncId,
+    slab: BytesMut,
+    live: Vec<Live>,
+    ended: Vec<(GenerationId, SyncId)>,
+    pending: VecDeque<Pending>,
+    pushed: u64,
+    done: u64,
+    refused: Vec<u64>,
+    stored_through: SyncId,
+    wakers: Vec<Option<Waker>>,
+    free_slots: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Live {
+    owner: Arc<Owner>,
+    fold: Fold,
+    first: Option<SyncId>,
+    ended: Option<SyncId>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    number: u64,
+    write: Write,
+}
+
+/// What a journal wants stored: runs of frames and rows, all or nothing.
+#[derive(Clone, Debug)]
+pub struct Unrecorded {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The frames, merged to one run a message and stretch.
+    pub runs: Vec<Run>,
+    /// The rows, in order.
+    pub writes: Vec<Write>,
+    /// The highest number in use.
+    pub last: SyncId,
+    through: SyncId,
+    bytes: u64,
+    writes_through: u64,
+}
+
+/// There are no numbers left for these events; nothing was appended.
+#[derive(Debug)]
+pub(super) struct OutOfNumbers;
+
+/// Where a cursor finds its next events.
+pub(super) enum Next {
+    /// Here.
+    Run(Run),
+    /// In the store: everything before this number.
+    Before(SyncId),
+    /// Not yet; the waker is registered.
+    Nothing,
+    /// Nowhere: the generation is over.
+    End,
+}
+
+impl Journal {
+    pub(super) fn new(
+        id: ConversationId,
+        origin: Origin,
+        backlog: Arc<Backlog>,
+        registry: Weak<LiveJournals>,
+    ) -> Arc<Self> {
+        let next = origin.last.plus(1);
+        Arc::new(Journal {
+            id,
+            backlog,
+            registry,
+            state: Mutex::new(State {
+                kept: VecDeque::new(),
+                kept_bytes: 0,
+                fresh: VecDeque::new(),
+                window_from: next,
+                next,
+                reserved: origin.reserved,
+                wanted: 0,
+                trimmed: origin.trimmed,
+                slab: BytesMut::new(),
+                live: Vec::new(),
+                ended: Vec::new(),
+                pending: VecDeque::new(),
+                pushed: 0,
+                done: 0,
+                refused: Vec::new(),
+                stored_through: origin.last,
+                wakers: Vec::new(),
+                free_slots: Vec::new(),
+            }),
+            dirty: AtomicBool::new(false),
+            progress: Notify::new(),
+        })
+    }
+
+    /// The conversation.
+    pub fn id(&self) -> ConversationId {
+        self.id
+    }
+
+    /// The last number that was given out; `ZERO` where there was none.
+    pub fn last(&self) -> SyncId {
+        self.state.lock().next.before()
+    }
+
+    /// Exact events up to this number are no longer kept.
+    pub fn trimmed(&self) -> SyncId {
+        self.state.lock().trimmed
+    }
+
+    /// The number of a generation's last event, where it ended since this journal came to memory.
+    pub fn ended(&self, generation: GenerationId) -> Option<SyncId> {
+        self.state.lock().ended_at(generation)
+    }
+
+    /// The messages of a generation that are in memory, with their content so far. Taken in one step.
+    pub fn snapshots(&self, generation: Option<GenerationId>) -> Vec<Snapshot> {
+        let state = self.state.lock();
+        let through = state.next.before();
+        state
+            .live
+            .iter()
+            .filter(|live| generation.is_none() || live.owner.generation == generation)
+            .map(|live| Snapshot {
+                owner: live.owner.clone(),
+                fold: live.fold.clone(),
+                through: live.ended.map_or(through, SyncId::before),
+            })
+            .collect()
+    }
+
+    pub(super) fn content(&self, owner: &Arc<Owner>) -> (Fold, SyncId) {
+        let state = self.state.lock();
+        match state.live.iter().find(|live| Arc::ptr_eq(&live.owner, owner)) {
+            Some(live) => (live.fold.clone(), live.first.unwrap_or(state.next)),
+            None => (Fold::default(), state.next),
+        }
+    }
+
+    /// Bytes of frames that this journal holds.
+    pub fn held_bytes(&self) -> usize {
+        let state = self.state.lock();
+        state.kept_bytes + state.fresh.iter().map(|run| run.frames.len()).sum::<usize>()
+    }
+
+    /// Has a row stored with everything appended so far, at once where it is `urgent`, else with the next tick.
+    /// Returns its place among this journal's rows, for [`Journal::stored`].
+    pub fn push(self: &Arc<Self>, write: Write, urgent: bool) -> u64 {
+        let number = self.state.lock().push(write);
+        if urgent {
+            self.backlog.hurry(self.clone());
+        } else {
+            self.mark_dirty();
+        }
+        number
+    }
+
+    /// Waits until the row is stored (`true`) or refused for good (`false`).
+    pub async fn stored(&self, row: u64) -> bool {
+        self.until(|state| {
+            if state.refused.contains(&row) {
+                return Some(false);
+            }
+            (state.done >= row).then_some(true)
+        })
+        .await
+    }
+
+    async fn until<T>(&self, check: impl Fn(&State) -> Option<T>) -> T {
+        loop {
+            let progress = self.progress.notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            if let Some(done) = check(&self.state.lock()) {
+                return done;
+            }
+            progress.await;
+        }
+    }
+
+    /// Waits until more numbers are reserved.
+    pub(super) async fn has_numbers(&self) {
+        self.until(|state| (state.wanted == 0).then_some(())).await;
+    }
+
+    pub(super) fn open_message(&self, owner: Arc<Owner>) {
+        let live = Live { owner, fold: Fold::default(), first: None, ended: None };
+        self.state.lock().live.push(live);
+    }
+
+    /// Appends the events in one step and wakes the readers.
+    pub(super) fn append(
+        self: &Arc<Self>,
+        owner: &Arc<Owner>,
+        events: &[Event],
+        at_ms: u64,
+    ) -> Result<(), OutOfNumbers> {
+        self.append_then(owner, events, at_ms, |_, _| ())
+    }
+
+    /// The same, and `then` in the same step, with the last number.
+    pub(super) fn append_then(
+        self: &Arc<Self>,
+        owner: &Arc<Owner>,
+        events: &[Event],
+        at_ms: u64,
+        then: impl FnOnce(&mut StateView<'_>, SyncId),
+    ) -> Result<(), OutOfNumbers> {
+        let mut state = self.state.lock();
+        let needed: u64 = events.iter().map(frame::most_numbers).sum();
+        if state.next.get() + needed > state.reserved.get() + 1 {
+            state.wanted = needed;
+            drop(state);
+            self.mark_dirty();
+            return Err(OutOfNumbers);
+        }
+        let bytes = state.append(owner, events, at_ms);
+        let last = state.next.before();
+        then(&mut StateView { state: &mut state }, last);
+        for waker in &mut state.wakers {
+            if let Some(waker) = waker.take() {
+                waker.wake();
+            }
+        }
+        drop(state);
+        self.backlog.add(bytes as u64);
+        self.mark_dirty();
+        Ok(())
+    }
+
+    pub(super) fn backlog(&self) -> &Backlog {
+        &self.backlog
+    }
+
+    fn mark_dirty(self: &Arc<Self>) {
+        // A plain load first: in the usual case the recorder knows already, and this costs no exclusive cache line.
+        if !self.dirty.load(Ordering::Acquire) && !self.dirty.swap(true, Ordering::AcqRel) {
+            self.backlog.enqueue(self.clone());
+        }
+    }
+
+    /// What is to be stored now; `None` where there is nothing. The recorder calls it, one call at a time.
+    pub fn unrecorded(&self) -> Option<Unrecorded> {
+        self.dirty.store(false, Ordering::Release);
+        let state = self.state.lock();
+        let mut writes: Vec<Write> = state.pending.iter().map(|pending| pending.write.clone()).collect();
+        if state.wanted > 0 || state.reserved.get() < state.next.get() + NUMBER_BLOCK / 2 {
+            let block = NUMBER_BLOCK.max(state.wanted * 2);
+            writes.push(Write::Reserve(state.next.plus(block)));
+        }
+        if state.fresh.is_empty() && writes.is_empty() {
+            return None;
+        }
+        Some(Unrecorded {
+            conversation: self.id,
+            runs: merged(&state.fresh),
+            writes,
+            last: state.next.before(),
+            through: state.fresh.back().map_or(state.stored_through, |run| run.last),
+            bytes: state.fresh.iter().map(|run| run.frames.len() as u64).sum(),
+            writes_through: state.pending.back().map_or(state.done, |pending| pending.number),
+        })
+    }
+
+    /// Everything of `unrecorded` is in the database: lets go of it, but for the window.
+    pub fn recorded(&self, unrecorded: Unrecorded) {
+        self.settle(unrecorded, false);
+    }
+
+    /// The database refused `unrecorded` for good: lets go of it as well, so that nobody else is held up.
+    pub fn refused(&self, unrecorded: Unrecorded) {
+        self.settle(unrecorded, true);
+    }
+
+    fn settle(&self, unrecorded: Unrecorded, refused: bool) {
+        let bytes = unrecorded.bytes;
+        self.state.lock().settle(unrecorded, refused);
+        self.backlog.remove(bytes);
+        self.progress.notify_waiters();
+    }
+
+    pub(super) fn add_reader(&self) -> usize {
+        let mut state = self.state.lock();
+        match state.free_slots.pop() {
+            Some(slot) => slot,
+            None => {
+                state.wakers.push(None);
+                state.wakers.len() - 1
+            }
+        }
+    }
+
+    pub(super) fn remove_reader(&self, slot: usize) {
+        let mut state = self.state.lock();
+        if let Some(waker) = state.wakers.get_mut(slot) {
+            *waker = None;
+            state.free_slots.push(slot);
+        }
+    }
+
+    /// The next run after `position`, or where it is.
+    pub(super) fn next(&self, position: SyncId, generation: Option<GenerationId>, slot: usize, waker: &Waker) -> Next {
+        let mut state = self.state.lock();
+        if position.plus(1) < state.window_from {
+            return Next::Before(state.window_from);
+        }
+        for queue in [&state.kept, &state.fresh] {
+            let at = queue.partition_point(|run| run.last <= position);
+            if let Some(run) = queue.get(at) {
+                return Next::Run(run.clone());
+            }
+        }
+        if let Some(generation) = generation
+            && state.ended_at(generation).is_some_and(|end| end <= position)
+        {
+            return Next::End;
+        }
+        match &mut state.wakers[slot] {
+            Some(known) if known.will_wake(waker) => {}
+            known => *known = Some(waker.clone()),
+        }
+        Next::Nothing
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        if let Some(registry) = self.registry.upgrade() {
+            registry.forget(self.id);
+        }
+    }
+}
+
+/// What may be done in the same step as an append.
+pub(super) struct StateView<'a> {
+    state: &'a mut State,
+}
+
+impl StateView<'_> {
+    /// The message has its terminal event.
+    pub(super) fn end_message(&mut self, message: MessageId, at: SyncId) {
+        if let Some(live) = self.state.live.iter_mut().find(|live| live.owner.message == message) {
+            live.ended = Some(at);
+        }
+    }
+
+    /// The generation has its final terminal event.
+    pub(super) fn end_generation(&mut self, generation: GenerationId, at: SyncId) {
+        self.state.ended.push((generation, at));
+    }
+
+    /// A row that belongs to what was just appended.
+    pub(super) fn push(&mut self, write: Write) -> u64 {
+        self.state.push(write)
+    }
+}
+
+impl State {
+    fn push(&mut self, write: Write) -> u64 {
+        self.pushed += 1;
+        self.pending.push_back(Pending { number: self.pushed, write });
+        self.pushed
+    }
+
+    fn ended_at(&self, generation: GenerationId) -> Option<SyncId> {
+        self.ended.iter().find(|(id, _)| *id == generation).map(|(_, at)| *at)
+    }
+
+    fn append(&mut self, owner: &Arc<Owner>, events: &[Event], at_ms: u64) -> usize {
+        if self.slab.capacity() == 0 {
+            self.slab = BytesMut::with_capacity(SLAB_BYTES);
+        }
+        let first = self.next;
+        let mut live = self.live.iter_mut().find(|live| Arc::ptr_eq(&live.owner, owner));
+        if let Some(live) = &mut live {
+            live.first.get_or_insert(first);
+        }
+        for event in events {
+            if let Some(live) = &mut live {
+                live.fold.apply(event, at_ms);
+            }
+            let used = frame::encode(self.next, event, &mut self.slab);
+            self.next = self.next.plus(used);
+        }
+        let frames = self.slab.split().freeze();
+        let bytes = frames.len();
+        if bytes > 0 {
+            self.fresh.push_back(Run { owner: owner.clone(), first, last: self.next.before(), frames });
+        }
+        bytes
+    }
+
+    fn settle(&mut self, unrecorded: Unrecorded, refused: bool) {
+        while self.fresh.front().is_some_and(|run| run.last <= unrecorded.through) {
+            self.fresh.pop_front();
+        }
+        while self.pending.front().is_some_and(|pending| pending.number <= unrecorded.writes_through) {
+            if let Some(pending) = self.pending.pop_front()
+                && refused
+            {
+                self.refused.push(pending.number);
+            }
+        }
+        self.done = self.done.max(unrecorded.writes_through);
+        for write in &unrecorded.writes {
+            if let Write::Reserve(through) = write
+                && !refused
+            {
+                self.reserved = self.reserved.max(*through);
+                self.wanted = 0;
+            }
+        }
+        self.stored_through = unrecorded.through;
+        for run in unrecorded.runs {
+            self.kept_bytes += run.frames.len();
+            self.kept.push_back(run);
+        }
+        self.trim();
+        let stored_through = self.stored_through;
+        self.live.retain(|live| live.ended.is_none_or(|at| at > stored_through));
+    }
+
+    fn trim(&mut self) {
+        while self.kept_bytes > WINDOW_BYTES
+            && let Some(run) = self.kept.pop_front()
+        {
+            self.kept_bytes -= run.frames.len();
+            let missing = WINDOW_BYTES.saturating_sub(self.kept_bytes);
+            if self.kept_bytes < WINDOW_BYTES / 2
+                && let Some(tail) = tail(&run, missing)
+            {
+                self.kept_bytes += tail.frames.len();
+                self.kept.push_front(tail);
+                break;
+            }
+        }
+        let front = self.kept.front().or(self.fresh.front());
+        self.window_from = front.map_or(self.next, |run| run.first);
+    }
+}
+
+/// The last whole frames of a run within `bytes`, in memory of their own.
+fn tail(run: &Run, bytes: usize) -> Option<Run> {
+    let from = run.frames.len().checked_sub(bytes)?;
+    let frame = frame::frames(&run.frames).find(|frame| frame.offset >= from)?;
+    Some(Run { first: frame.id, frames: Bytes::copy_from_slice(&run.frames[frame.offset..]), ..run.clone() })
+}
+
+/// Adjacent runs of one message as one run of at most about [`ROW_BYTES`], in memory of its own.
+fn merged(runs: &VecDeque<Run>) -> Vec<Run> {
+    let mut merged: Vec<Run> = Vec::with_capacity(2);
+    let mut from = 0;
+    while let Some(first) = runs.get(from) {
+        let (mut to, mut bytes) = (from + 1, first.frames.len());
+        while let Some(run) = runs.get(to)
+            && Arc::ptr_eq(&run.owner, &first.owner)
+            && bytes + run.frames.len() <= ROW_BYTES
+        {
+            bytes += run.frames.len();
+            to += 1;
+        }
+        let mut frames = Vec::with_capacity(bytes);
+        for run in runs.range(from..to) {
+            frames.extend_from_slice(&run.frames);
+        }
+        merged.push(Run { last: runs[to - 1].last, frames: Bytes::from(frames), ..first.clone() });
+        from = to;
+    }
+    merged
+}

@@ -1,0 +1,37 @@
+//! How journals and cursors reach what left memory.
+
+use async_trait::async_trait;
+
+use super::Run;
+use crate::event::{ConversationId, SyncId};
+
+/// Why stored events could not be read.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("stored events cannot be read: {reason}")]
+pub struct PagesError {
+    /// What the store said.
+    pub reason: String,
+}
+
+/// Where a conversation's numbering goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Origin {
+    /// The last number that was used.
+    pub last: SyncId,
+    /// The last number that may be used without asking.
+    pub reserved: SyncId,
+    /// Exact events up to this number are no longer kept.
+    pub trimmed: SyncId,
+}
+
+/// Reads what was stored. The store implements it.
+#[async_trait]
+pub trait Pages: Send + Sync {
+    /// Runs of frames with numbers above `after`, in order, about `max_bytes` of them; empty when there are none.
+    /// The first run may begin at or before `after`.
+    async fn page(&self, conversation: ConversationId, after: SyncId, max_bytes: usize)
+    -> Result<Vec<Run>, PagesError>;
+
+    /// Where a stored conversation's numbering goes on; `None` where there is no such conversation.
+    async fn origin(&self, conversation: ConversationId) -> Result<Option<Origin>, PagesError>;
+}

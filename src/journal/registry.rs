@@ -1,0 +1,122 @@
+//! Finds the journal of a conversation, and brings it back from the store.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::{Backlog, Journal, NUMBER_BLOCK, Origin, Pages, PagesError};
+use crate::event::{ConversationId, SyncId};
+
+/// How many conversations can be brought back at the same time.
+const STRIPES: usize = 64;
+
+/// The journals in memory. A journal stays as long as somebody holds it: a generation until its end is stored, a
+/// reader, the recorder. The registry itself holds none.
+pub struct Registry {
+    live: Arc<Live>,
+    pages: Arc<dyn Pages>,
+    backlog: Arc<Backlog>,
+    /// One at a time brings a given conversation back, so that its numbers never have two sources.
+    hydrating: Vec<tokio::sync::Mutex<()>>,
+}
+
+/// The table of journals in memory.
+#[derive(Debug, Default)]
+pub(super) struct Live {
+    journals: Mutex<HashMap<ConversationId, Weak<Journal>>>,
+}
+
+impl Live {
+    fn find(&self, id: ConversationId) -> Option<Arc<Journal>> {
+        self.journals.lock().get(&id)?.upgrade()
+    }
+
+    /// Called by a journal that is being dropped. A new one of that conversation may already stand in its place.
+    pub(super) fn forget(&self, id: ConversationId) {
+        let mut journals = self.journals.lock();
+        if journals.get(&id).is_some_and(|journal| journal.strong_count() == 0) {
+            journals.remove(&id);
+        }
+    }
+}
+
+impl Registry {
+    /// An empty registry.
+    pub fn new(pages: Arc<dyn Pages>, backlog: Arc<Backlog>) -> Self {
+        let hydrating = std::iter::repeat_with(Default::default).take(STRIPES).collect();
+        Registry { live: Arc::default(), pages, backlog, hydrating }
+    }
+
+    /// How many journals are in memory.
+    pub fn len(&self) -> usize {
+        self.live.journals.lock().len()
+    }
+
+    /// Whether no journal is in memory.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What all journals share.
+    pub fn backlog(&self) -> &Arc<Backlog> {
+        &self.backlog
+    }
+
+    /// The store through which cursors read what left memory.
+    pub fn pages(&self) -> &Arc<dyn Pages> {
+        &self.pages
+    }
+
+    /// The journal of a conversation that is in memory or stored; `None` where there is no such conversation.
+    pub async fn open(&self, id: ConversationId) -> Result<Option<Arc<Journal>>, PagesError> {
+        if let Some(journal) = self.live.find(id) {
+            return Ok(Some(journal));
+        }
+        let _one = self.stripe(id).lock().await;
+        if let Some(journal) = self.live.find(id) {
+            return Ok(Some(journal));
+        }
+        Ok(self.pages.origin(id).await?.map(|origin| self.insert(id, origin)))
+    }
+
+    /// The journal of a stored conversation whose process died: its numbering goes on above every number that was
+    /// reserved. Only recovery asks for it, before anything else runs.
+    pub async fn open_above(&self, id: ConversationId) -> Result<Option<Arc<Journal>>, PagesError> {
+        let origin = self.pages.origin(id).await?;
+        Ok(origin.map(|origin| self.insert(id, Origin { last: origin.reserved, ..origin })))
+    }
+
+    /// The same, but a conversation that does not exist is begun; says whether it was.
+    pub async fn open_or_create(&self, id: ConversationId) -> Result<(Arc<Journal>, bool), PagesError> {
+        if let Some(journal) = self.live.find(id) {
+            return Ok((journal, false));
+        }
+        let _one = self.stripe(id).lock().await;
+        if let Some(journal) = self.live.find(id) {
+            return Ok((journal, false));
+        }
+        match self.pages.origin(id).await? {
+            Some(origin) => Ok((self.insert(id, origin), false)),
+            None => Ok((self.create(id), true)),
+        }
+    }
+
+    /// The journal of a conversation whose id was made just now, so that nobody can know it.
+    pub fn create(&self, id: ConversationId) -> Arc<Journal> {
+        let origin = Origin { last: SyncId::ZERO, reserved: SyncId::new(NUMBER_BLOCK), trimmed: SyncId::ZERO };
+        self.insert(id, origin)
+    }
+
+    fn insert(&self, id: ConversationId, origin: Origin) -> Arc<Journal> {
+        let journal = Journal::new(id, origin, self.backlog.clone(), Arc::downgrade(&self.live));
+        self.live.journals.lock().insert(id, Arc::downgrade(&journal));
+        journal
+    }
+
+    fn stripe(&self, id: ConversationId) -> &tokio::sync::Mutex<()> {
+        // The last bytes of a UUIDv7 are random.
+        let place = usize::from(id.uuid().as_bytes()[15]) % STRIPES;
+        &self.hydrating[place]
+    }
+}

@@ -1,0 +1,27 @@
+//! The protocol that most providers speak: OpenAI's chat completions, with the dialects seen at some thirty providers.
+
+mod errors;
+mod request;
+mod stream;
+mod tool_calls;
+mod types;
+mod usage;
+
+use super::{Decoder, HttpRequest, Protocol, Quirks};
+use crate::event::{Fault, ModelRequest};
+
+pub use stream::ChatDecoder;
+
+/// `POST /chat/completions` with `stream: true`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpenAiChat;
+
+impl Protocol for OpenAiChat {
+    fn request(&self, request: &ModelRequest, quirks: &Quirks) -> Result<HttpRequest, Fault> {
+        request::build(request, quirks)
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        Box::new(ChatDecoder::default())
+    }
+}

@@ -1,0 +1,213 @@
+//! Builds `POST /chat/completions`.
+
+use serde_json::{Map, Value, json};
+
+use crate::event::{ChatMessage, ErrorCode, Fault, ModelRequest, ReasoningEffort, Role, ToolCall};
+use crate::protocol::{HttpRequest, Quirks, ReasoningRequest};
+
+/// The request in the provider's form. A fault (`InvalidRequest`) where a tool's result does not name its call.
+pub fn build(request: &ModelRequest, quirks: &Quirks) -> Result<HttpRequest, Fault> {
+    let mut body = Map::new();
+    body.insert("model".into(), json!(request.model));
+    body.insert("messages".into(), request.messages.iter().map(message).collect::<Result<Value, Fault>>()?);
+    body.insert("stream".into(), json!(true));
+    if quirks.stream_options {
+        body.insert("stream_options".into(), json!({ "include_usage": true }));
+    }
+    let mut optional = |field: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            body.insert(field.to_owned(), value);
+        }
+    };
+    optional(&quirks.max_tokens_field, request.max_tokens.map(Value::from));
+    optional("temperature", request.temperature.map(Value::from));
+    optional("top_p", request.top_p.map(Value::from));
+    optional("seed", request.seed.map(Value::from));
+    optional("stop", (!request.stop.is_empty()).then(|| json!(request.stop)));
+    optional("tools", (!request.tools.is_empty()).then(|| json!(request.tools)));
+    optional("tool_choice", request.tool_choice.clone());
+    if quirks.model_reasons
+        && let Some((field, value)) = reasoning(request, quirks.reasoning_request)
+    {
+        optional(field, Some(value));
+    }
+    body.retain(|field, _| !quirks.leave_out.contains(field));
+    Ok(HttpRequest {
+        path: "/chat/completions".to_owned(),
+        headers: vec![("accept", "text/event-stream".to_owned())],
+        body: Value::Object(body).to_string().into_bytes(),
+    })
+}
+
+fn message(message: &ChatMessage) -> Result<Value, Fault> {
+    let role = message.role.as_str();
+    match (message.role, &message.tool_call_id) {
+        (Role::Tool, Some(id)) => Ok(json!({ "role": role, "tool_call_id": id, "content": message.content })),
+        (Role::Tool, None) => {
+            let message = "A message of the role tool needs toolCallId, the id of the call that it answers.";
+            Err(Fault::new(ErrorCode::InvalidRequest, message))
+        }
+        (Role::Assistant, _) if !message.tool_calls.is_empty() => {
+            let calls: Vec<Value> = message.tool_calls.iter().map(tool_call).collect();
+            // Providers accept null beside calls, but several refuse an empty string.
+            let content = if message.content.is_empty() { Value::Null } else { json!(message.content) };
+            Ok(json!({ "role": role, "content": content, "tool_calls": calls }))
+        }
+        _ => Ok(json!({ "role": role, "content": message.content })),
+    }
+}
+
+fn tool_call(call: &ToolCall) -> Value {
+    // Streams leave the arguments of calls without any empty; as history providers want JSON.
+    let arguments = if call.arguments.is_empty() { "{}" } else { &call.arguments };
+    json!({ "id": call.id, "type": "function", "function": { "name": call.name, "arguments": arguments } })
+}
+
+/// What the request says about thinking.
+enum Wish {
+    /// Do not think.
+    Off,
+    /// Think, with that effort if one was named.
+    On(Option<ReasoningEffort>),
+}
+
+/// `None` where the request leaves it to the provider.
+const fn wish(request: &ModelRequest) -> Option<Wish> {
+    match (request.use_reasoning, request.reasoning_effort) {
+        (None, None) => None,
+        (Some(false), _) | (_, Some(ReasoningEffort::None)) => Some(Wish::Off),
+        (_, effort) => Some(Wish::On(effort)),
+    }
+}
+
+/// The field and value that ask this provider to think, or not to; `None` where there is nothing to ask.
+fn reasoning(request: &ModelRequest, form: ReasoningRequest) -> Option<(&'static str, Value)> {
+    let wish = wish(request)?;
+    let is_on = matches!(wish, Wish::On(_));
+    match form {
+        ReasoningRequest::Effort => {
+            let effort = match wish {
+                Wish::Off => ReasoningEffort::None,
+                // The form has no plain "on"; OpenAI calls this its default.
+                Wish::On(effort) => effort.unwrap_or(ReasoningEffort::Medium),
+            };
+            Some(("reasoning_effort", json!(effort.as_str())))
+        }
+        ReasoningRequest::Object => Some(match wish {
+            Wish::On(Some(effort)) => ("reasoning", json!({ "effort": effort.as_str() })),
+            _ => ("reasoning", json!({ "enabled": is_on })),
+        }),
+        ReasoningRequest::Thinking => Some(("thinking", json!({ "type": if is_on { "enabled" } else { "disabled" } }))),
+        ReasoningRequest::TemplateKwargs => Some(("chat_template_kwargs", json!({ "enable_thinking": is_on }))),
+        ReasoningRequest::Unsupported => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quirks(form: ReasoningRequest) -> Quirks {
+        Quirks {
+            reasoning_request: form,
+            stream_options: true,
+            max_tokens_field: "max_completion_tokens".into(),
+            model_reasons: true,
+            leave_out: Vec::new(),
+        }
+    }
+
+    fn says(role: Role, content: &str) -> ChatMessage {
+        ChatMessage { role, content: content.into(), tool_calls: Vec::new(), tool_call_id: None }
+    }
+
+    fn body(request: &ModelRequest, quirks: &Quirks) -> Value {
+        serde_json::from_slice(&build(request, quirks).unwrap().body).unwrap()
+    }
+
+    #[test]
+    fn a_bare_request_holds_nothing_that_was_not_asked() {
+        let request =
+            ModelRequest { model: "m".into(), messages: vec![says(Role::User, "Hi")], ..ModelRequest::default() };
+        let expected = json!({
+            "model": "m", "messages": [{ "role": "user", "content": "Hi" }],
+            "stream": true, "stream_options": { "include_usage": true },
+        });
+        assert_eq!(body(&request, &quirks(ReasoningRequest::Effort)), expected);
+        assert_eq!(build(&request, &quirks(ReasoningRequest::Effort)).unwrap().path, "/chat/completions");
+    }
+
+    #[test]
+    fn everything_asked_is_passed_on() {
+        let mut asks = says(Role::Assistant, "");
+        asks.tool_calls = vec![ToolCall { id: "c".into(), name: "f".into(), arguments: String::new() }];
+        let mut answers = says(Role::Tool, "42");
+        answers.tool_call_id = Some("c".into());
+        let request = ModelRequest {
+            messages: vec![says(Role::System, "Be short."), asks, answers],
+            temperature: Some(0.5),
+            top_p: Some(0.9),
+            max_tokens: Some(7),
+            stop: vec!["END".into()],
+            seed: Some(-3),
+            tools: vec![json!({ "type": "function" })],
+            tool_choice: Some(json!("required")),
+            ..ModelRequest::default()
+        };
+        let body = body(&request, &Quirks { stream_options: false, ..quirks(ReasoningRequest::Effort) });
+        let call = json!({ "id": "c", "type": "function", "function": { "name": "f", "arguments": "{}" } });
+        let expected = json!({
+            "model": "", "stream": true, "temperature": 0.5, "top_p": 0.9, "max_completion_tokens": 7, "seed": -3,
+            "stop": ["END"], "tools": [{ "type": "function" }], "tool_choice": "required",
+            "messages": [
+                { "role": "system", "content": "Be short." },
+                { "role": "assistant", "content": null, "tool_calls": [call] },
+                { "role": "tool", "tool_call_id": "c", "content": "42" },
+            ],
+        });
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn a_tool_result_without_its_call_is_refused() {
+        let request = ModelRequest { messages: vec![says(Role::Tool, "42")], ..ModelRequest::default() };
+        let fault = build(&request, &quirks(ReasoningRequest::Effort)).unwrap_err();
+        assert_eq!(fault.code, ErrorCode::InvalidRequest);
+    }
+
+    #[test]
+    fn fields_that_a_model_rejects_are_left_out() {
+        let request = ModelRequest { temperature: Some(1.0), seed: Some(1), ..ModelRequest::default() };
+        let quirks = Quirks { leave_out: vec!["temperature".into()], ..quirks(ReasoningRequest::Effort) };
+        let body = body(&request, &quirks);
+        assert_eq!((body.get("temperature"), body.get("seed")), (None, Some(&json!(1))));
+    }
+
+    #[test]
+    fn thinking_is_asked_for_in_the_providers_form() {
+        use ReasoningRequest::{Effort, Object, TemplateKwargs, Thinking, Unsupported};
+        let low = Some(ReasoningEffort::Low);
+        let rows = [
+            (Effort, Some(true), None, json!({ "reasoning_effort": "medium" })),
+            (Effort, None, low, json!({ "reasoning_effort": "low" })),
+            (Effort, Some(false), low, json!({ "reasoning_effort": "none" })),
+            (Object, Some(true), None, json!({ "reasoning": { "enabled": true } })),
+            (Object, Some(true), low, json!({ "reasoning": { "effort": "low" } })),
+            (Object, None, Some(ReasoningEffort::None), json!({ "reasoning": { "enabled": false } })),
+            (Thinking, Some(true), low, json!({ "thinking": { "type": "enabled" } })),
+            (Thinking, Some(false), None, json!({ "thinking": { "type": "disabled" } })),
+            (TemplateKwargs, Some(true), None, json!({ "chat_template_kwargs": { "enable_thinking": true } })),
+            (TemplateKwargs, Some(false), None, json!({ "chat_template_kwargs": { "enable_thinking": false } })),
+            (Unsupported, Some(true), low, json!({})),
+            (Effort, None, None, json!({})),
+        ];
+        for (form, use_reasoning, reasoning_effort, expected) in rows {
+            let request = ModelRequest { use_reasoning, reasoning_effort, ..ModelRequest::default() };
+            let Value::Object(mut got) = body(&request, &quirks(form)) else { panic!("an object") };
+            got.retain(|field, _| !matches!(field.as_str(), "model" | "messages" | "stream" | "stream_options"));
+            assert_eq!(Value::Object(got), expected, "{form:?} {use_reasoning:?} {reasoning_effort:?}");
+            let unknown = Quirks { model_reasons: false, ..quirks(form) };
+            assert_eq!(body(&request, &unknown).as_object().unwrap().len(), 4, "nothing is sent to other models");
+        }
+    }
+}

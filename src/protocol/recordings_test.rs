@@ -1,0 +1,205 @@
+//! Decodes recorded streams of real providers and compares the result with what the recordings' manifest expects.
+//!
+//! The recordings are not part of the repository: `THINKWIRE_RECORDINGS` names their folder. Where it is absent the
+//! test says so and passes, except under `CI=true`.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::{Decoder, by_name};
+use crate::event::{Digest, Event, Fault, FinishReason, Usage};
+
+/// What a message came to.
+#[derive(Default, PartialEq, Debug)]
+struct Message {
+    reasoning: String,
+    answer: String,
+    refusal: String,
+    /// Id, name, arguments, and how often it was marked as done.
+    calls: Vec<(String, String, String, u32)>,
+    usage: Option<Usage>,
+    end: Option<Result<FinishReason, Fault>>,
+}
+
+fn decode<'a>(mut decoder: Box<dyn Decoder>, pieces: impl Iterator<Item = &'a [u8]>) -> Message {
+    let mut out = Vec::new();
+    let mut end = None;
+    for piece in pieces {
+        match decoder.feed(piece, &mut out) {
+            Ok(None) => continue,
+            Ok(Some(declared)) => end = Some(Ok(declared)),
+            Err(fault) => end = Some(Err(fault)),
+        }
+        break;
+    }
+    let end = end.unwrap_or_else(|| decoder.finish(&mut out)).map(|end| end.finish_reason);
+    let mut message = Message { end: Some(end), ..Message::default() };
+    for event in out {
+        message.add(event);
+    }
+    message
+}
+
+impl Message {
+    fn add(&mut self, event: Event) {
+        match event {
+            Event::Reasoning(delta) => self.reasoning.push_str(&delta.content),
+            Event::Text(delta) => self.answer.push_str(&delta.content),
+            Event::Refusal(delta) => self.refusal.push_str(&delta.content),
+            Event::Usage(usage) => self.usage = Some(usage),
+            Event::ToolCall(piece) => match self.calls.iter_mut().find(|call| call.0 == piece.id) {
+                Some(call) => {
+                    call.2.push_str(&piece.arguments);
+                    call.3 += u32::from(piece.done);
+                }
+                None => {
+                    let name = piece.name.unwrap_or_default();
+                    self.calls.push((piece.id, name, piece.arguments, u32::from(piece.done)));
+                }
+            },
+            other => panic!("a decoder made {other:?}"),
+        }
+    }
+
+    /// Everything in which this differs from the manifest.
+    fn differences(&self, expected: &Value) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut differs = |what: &str, got: String, wanted: String| {
+            if got != wanted {
+                found.push(format!("{what}: got {got}, expected {wanted}"));
+            }
+        };
+        for (what, text) in [("reasoning", &self.reasoning), ("answer", &self.answer), ("refusal", &self.refusal)] {
+            let digest = Digest::of(text);
+            let wanted = &expected[what];
+            let none = Digest::of("");
+            let bytes = wanted["bytes"].as_u64().unwrap_or(0);
+            differs(what, format!("{} bytes", digest.bytes), format!("{bytes} bytes"));
+            differs(what, digest.sha256, wanted["sha256"].as_str().unwrap_or(&none.sha256).to_owned());
+        }
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let calls = expected["tool_calls"].as_array().into_iter().flatten();
+        let calls: Vec<_> =
+            calls.map(|call| (text(&call["id"]), text(&call["name"]), text(&call["arguments"]), 1)).collect();
+        let is_error = expected["errors"].as_array().is_some_and(|errors| !errors.is_empty());
+        // A call that an error cut off is never done.
+        if is_error {
+            differs(
+                "names",
+                format!("{:?}", self.names()),
+                format!("{:?}", calls.iter().map(|c| &c.1).collect::<Vec<_>>()),
+            );
+        } else {
+            differs("calls", format!("{:?}", self.calls), format!("{calls:?}"));
+        }
+        self.compare_end(expected, is_error, !calls.is_empty(), &mut differs);
+        self.compare_usage(&expected["usage"], &mut differs);
+        found
+    }
+
+    fn names(&self) -> Vec<&String> {
+        self.calls.iter().map(|call| &call.1).collect()
+    }
+
+    fn compare_end(
+        &self,
+        expected: &Value,
+        is_error: bool,
+        holds_calls: bool,
+        differs: &mut impl FnMut(&str, String, String),
+    ) {
+        let got = match &self.end {
+            Some(Ok(reason)) => reason.as_str().to_owned(),
+            Some(Err(fault)) => format!("error: {}", fault.message),
+            None => "nothing".to_owned(),
+        };
+        if is_error {
+            let said = expected["errors"][0]["message"].as_str().unwrap_or_default();
+            if !got.starts_with("error: ") || !got.contains(said) {
+                differs("end", got, format!("the error {said:?}"));
+            }
+            return;
+        }
+        let wanted = match (expected["finish_reason"].as_str(), holds_calls) {
+            (None | Some("stop"), true) => "tool_calls",
+            (None, false) => "stop",
+            (Some(word), _) => word,
+        };
+        differs("end", got, wanted.to_owned());
+    }
+
+    fn compare_usage(&self, expected: &Value, differs: &mut impl FnMut(&str, String, String)) {
+        let (input, output) = (expected["input"].as_u64(), expected["output"].as_u64());
+        let reasoning = expected["reasoning"].as_u64();
+        let total = expected["raw"]["total_tokens"].as_u64();
+        // The manifest has the provider's counts; ours hold reasoning inside the output.
+        let is_beside = total.is_some() && total == input.zip(output).map(|(i, o)| i + o + reasoning.unwrap_or(0));
+        let output = output.map(|tokens| if is_beside { tokens + reasoning.unwrap_or(0) } else { tokens });
+        let got = self.usage.as_ref();
+        differs(
+            "usage",
+            format!(
+                "{:?}",
+                (got.map(|u| u.input_tokens), got.map(|u| u.output_tokens), got.and_then(|u| u.reasoning_tokens))
+            ),
+            format!("{:?}", (input, output, reasoning)),
+        );
+        if let Some(usage) = got {
+            differs("total", usage.total_tokens.to_string(), total.unwrap_or(0).to_string());
+        }
+    }
+}
+
+/// Pieces of changing sizes, the same in every run.
+fn uneven(bytes: &[u8], seed: u64) -> impl Iterator<Item = &[u8]> {
+    let (mut rest, mut state) = (bytes, seed);
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let size = 1 + (state >> 33) as usize % 400;
+        let (piece, behind) = rest.split_at(size.min(rest.len()));
+        rest = behind;
+        Some(piece)
+    })
+}
+
+/// The folder of the recordings, if there is one.
+fn folder() -> Option<PathBuf> {
+    let folder = std::env::var_os("THINKWIRE_RECORDINGS")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/recordings")), PathBuf::from);
+    if folder.join("MANIFEST.json").is_file() {
+        return Some(folder);
+    }
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "there are no recordings in {}", folder.display());
+    println!("skipped: there are no recordings in {}", folder.display());
+    None
+}
+
+fn check(api: &str, protocol: &str) {
+    let Some(folder) = folder() else { return };
+    let manifest: Value = serde_json::from_slice(&std::fs::read(folder.join("MANIFEST.json")).unwrap()).unwrap();
+    let fixtures: Vec<&Value> = manifest["fixtures"].as_array().unwrap().iter().filter(|f| f["api"] == api).collect();
+    assert!(!fixtures.is_empty(), "no recordings of {api}");
+    let decoder = || by_name(protocol).unwrap().decoder();
+    let mut failures = Vec::new();
+    for fixture in &fixtures {
+        let file = fixture["file"].as_str().unwrap();
+        let bytes = std::fs::read(folder.join(file)).unwrap();
+        let whole = decode(decoder(), std::iter::once(bytes.as_slice()));
+        assert_eq!(decode(decoder(), bytes.chunks(1)), whole, "{file}, byte by byte");
+        for seed in 1..4 {
+            assert_eq!(decode(decoder(), uneven(&bytes, seed)), whole, "{file}, in pieces {seed}");
+        }
+        failures.extend(whole.differences(&fixture["expected"]).into_iter().map(|line| format!("{file}: {line}")));
+    }
+    println!("{} recordings of {api}", fixtures.len());
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn recordings_of_openai_chat_are_read_exactly() {
+    check("openai-chat", "openai_chat");
+}

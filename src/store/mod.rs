@@ -1,0 +1,81 @@
+//! What outlives the process: conversations, messages with their reasoning, generations, and the events themselves.
+//!
+//! - [`Store`] is what the rest of the program sees; [`SqliteStore`] keeps it in a file.
+//! - [`Recorder`] carries journals into the store, many in one transaction.
+//! - [`recover`] ends what a process that died had left open.
+
+mod model;
+mod read;
+mod recorder;
+mod recovery;
+mod rows;
+mod schema;
+mod sqlite;
+mod types;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+pub use model::{StoredConversation, StoredGeneration, StoredMessage, StoredRun};
+pub use recorder::{Recorder, RecorderSettings};
+pub use recovery::recover;
+pub use sqlite::{OpenError, SqliteStore};
+
+use crate::event::{ConversationId, GenerationId, MessageId};
+use crate::journal::{Pages, Unrecorded};
+
+/// Why the store did not do what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, is full, or failed: the same may succeed later.
+    #[error("the database is away: {0}")]
+    Away(String),
+    /// It was reached and said no: the same will fail again.
+    #[error("the database refused: {0}")]
+    Refused(String),
+}
+
+/// A place in the list of conversations, newest first: the time of the last change and the id.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ListPlace {
+    /// Microseconds since the epoch.
+    pub updated_at_us: i64,
+    /// The conversation at this place.
+    pub id: ConversationId,
+}
+
+/// Everything that is asked of a database. Every call is carried out whole even where its caller goes away.
+#[async_trait]
+pub trait Store: Pages {
+    /// Writes all of it in one transaction.
+    async fn commit(&self, units: Arc<Vec<Unrecorded>>) -> Result<(), StoreError>;
+
+    /// Makes an empty conversation.
+    async fn create_conversation(&self, conversation: StoredConversation) -> Result<(), StoreError>;
+
+    /// One conversation.
+    async fn conversation(&self, id: ConversationId) -> Result<Option<StoredConversation>, StoreError>;
+
+    /// Conversations, newest change first, those after `after`.
+    async fn conversations(&self, after: Option<ListPlace>, limit: u32) -> Result<Vec<StoredConversation>, StoreError>;
+
+    /// All messages of a conversation, oldest first.
+    async fn messages(&self, conversation: ConversationId) -> Result<Vec<StoredMessage>, StoreError>;
+
+    /// One generation with the messages that it made.
+    async fn generation(&self, id: GenerationId) -> Result<Option<StoredGeneration>, StoreError>;
+
+    /// The generations whose final terminal event is not stored.
+    async fn running(&self) -> Result<Vec<GenerationId>, StoreError>;
+
+    /// The stored runs of one message, with the time at which each was stored.
+    async fn runs_of(&self, conversation: ConversationId, message: MessageId) -> Result<Vec<StoredRun>, StoreError>;
+
+    /// Whether the database answers.
+    async fn ping(&self) -> Result<(), StoreError>;
+}

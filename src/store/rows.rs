@@ -1,0 +1,366 @@
+//! Rows, and how they become what the rest of the program uses.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use diesel::prelude::*;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::model::{StoredConversation, StoredGeneration, StoredMessage, StoredRun};
+use super::schema::{conversations, event_batches, generations, messages};
+use super::types::{Id, JsonText, TimeUs};
+use crate::event::{Fold, MessageId, Role, SyncId};
+use crate::journal::{Begin, InputMessage, MessageEnd, MessageStart, MessageStatus, Owner, Run};
+
+/// Text that every database takes: U+0000, which PostgreSQL refuses, becomes U+FFFD.
+pub fn clean(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
+}
+
+fn json(value: &impl Serialize) -> JsonText {
+    // Our own types with string keys always serialise.
+    JsonText(serde_json::to_string(value).unwrap_or_default().replace("\\u0000", "\u{fffd}"))
+}
+
+fn from_json<T: DeserializeOwned>(column: Option<JsonText>) -> Option<T> {
+    let text = column?.0;
+    serde_json::from_str(&text).inspect_err(|error| tracing::error!(%error, "a stored JSON column cannot be read")).ok()
+}
+
+/// A number as the databases keep it.
+pub fn number(id: SyncId) -> i64 {
+    i64::try_from(id.get()).unwrap_or(i64::MAX)
+}
+
+/// A number from a row.
+pub fn sync_id(number: i64) -> SyncId {
+    SyncId::new(u64::try_from(number).unwrap_or(0))
+}
+
+fn status(word: &str) -> MessageStatus {
+    match word {
+        "complete" => MessageStatus::Complete,
+        "cancelled" => MessageStatus::Cancelled,
+        "error" => MessageStatus::Error,
+        _ => MessageStatus::Streaming,
+    }
+}
+
+fn role(word: &str) -> Role {
+    match word {
+        "system" => Role::System,
+        "assistant" => Role::Assistant,
+        "tool" => Role::Tool,
+        _ => Role::User,
+    }
+}
+
+/// The JSON of the `reasoning` column.
+#[derive(Serialize, Deserialize)]
+struct ReasoningColumn {
+    text: String,
+    blocks: Vec<ReasoningColumnBlock>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReasoningColumnBlock {
+    #[serde(rename = "type")]
+    kind: String,
+    text: String,
+    provider: String,
+    model: String,
+    duration_ms: u64,
+}
+
+#[derive(Insertable, Queryable, Selectable)]
+#[diesel(table_name = conversations)]
+pub struct ConversationRow {
+    pub id: Id,
+    pub title: Option<String>,
+    pub created_at: TimeUs,
+    pub updated_at: TimeUs,
+    pub last_sync_id: i64,
+    pub reserved_sync_id: i64,
+    pub trimmed_sync_id: i64,
+}
+
+impl From<ConversationRow> for StoredConversation {
+    fn from(row: ConversationRow) -> Self {
+        StoredConversation {
+            id: row.id.into(),
+            title: row.title,
+            created_at_us: row.created_at.0,
+            updated_at_us: row.updated_at.0,
+            last: sync_id(row.last_sync_id),
+            trimmed: sync_id(row.trimmed_sync_id),
+        }
+    }
+}
+
+#[derive(Insertable, Queryable, Selectable)]
+#[diesel(table_name = generations)]
+pub struct GenerationRow {
+    pub id: Id,
+    pub conversation_id: Id,
+    pub status: String,
+    pub body_hash: Vec<u8>,
+    pub request_id: String,
+    pub created_at: TimeUs,
+    pub last_sync_id: Option<i64>,
+}
+
+impl GenerationRow {
+    pub fn begin(begin: &Begin) -> Self {
+        GenerationRow {
+            id: begin.generation.into(),
+            conversation_id: begin.conversation.into(),
+            status: MessageStatus::Streaming.as_str().to_owned(),
+            body_hash: begin.body_hash.to_vec(),
+            request_id: begin.request_id.clone(),
+            created_at: TimeUs(begin.at_us),
+            last_sync_id: None,
+        }
+    }
+
+    pub fn into_model(self, messages: Vec<StoredMessage>) -> StoredGeneration {
+        StoredGeneration {
+            id: self.id.into(),
+            conversation: self.conversation_id.into(),
+            status: status(&self.status),
+            body_hash: self.body_hash,
+            request_id: self.request_id,
+            created_at_us: self.created_at.0,
+            last: self.last_sync_id.map(sync_id),
+            messages,
+        }
+    }
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = messages)]
+pub struct NewMessageRow<'a> {
+    id: Id,
+    conversation_id: Id,
+    generation_id: Id,
+    created_at: TimeUs,
+    place: i32,
+    role: &'static str,
+    content: Cow<'a, str>,
+    tool_calls: Option<JsonText>,
+    tool_call_id: Option<&'a str>,
+    status: &'static str,
+    provider: Option<&'a str>,
+    model: Option<&'a str>,
+    metadata: Option<JsonText>,
+}
+
+impl<'a> NewMessageRow<'a> {
+    /// The same message at its place in the request.
+    pub fn at(self, place: i32) -> Self {
+        NewMessageRow { place, ..self }
+    }
+
+    pub fn input(begin: &Begin, message: &'a InputMessage) -> Self {
+        NewMessageRow {
+            id: message.id.into(),
+            conversation_id: begin.conversation.into(),
+            generation_id: begin.generation.into(),
+            created_at: TimeUs(begin.at_us),
+            place: 0,
+            role: message.role.as_str(),
+            content: clean(&message.content),
+            tool_calls: (!message.tool_calls.is_empty()).then(|| json(&message.tool_calls)),
+            tool_call_id: message.tool_call_id.as_deref(),
+            status: MessageStatus::Complete.as_str(),
+            provider: None,
+            model: None,
+            metadata: None,
+        }
+    }
+
+    pub fn output(begin: &Begin, message: &'a MessageStart) -> Self {
+        NewMessageRow {
+            id: message.id.into(),
+            conversation_id: begin.conversation.into(),
+            generation_id: begin.generation.into(),
+            created_at: TimeUs(begin.at_us),
+            place: 0,
+            role: Role::Assistant.as_str(),
+            content: Cow::Borrowed(""),
+            tool_calls: None,
+            tool_call_id: None,
+            status: MessageStatus::Streaming.as_str(),
+            provider: Some(&message.provider),
+            model: Some(&message.model),
+            metadata: (!message.metadata.is_empty()).then(|| json(&message.metadata)),
+        }
+    }
+}
+
+#[derive(AsChangeset)]
+#[diesel(table_name = messages)]
+pub struct MessageEndRow<'a> {
+    content: Cow<'a, str>,
+    refusal: Option<Cow<'a, str>>,
+    reasoning: Option<JsonText>,
+    spans: Option<JsonText>,
+    tool_calls: Option<JsonText>,
+    usage: Option<JsonText>,
+    status: &'static str,
+    finish_reason: Option<&'static str>,
+    error: Option<JsonText>,
+    timing: Option<JsonText>,
+    first_sync_id: Option<i64>,
+    ended_at: Option<TimeUs>,
+}
+
+impl<'a> From<&'a MessageEnd> for MessageEndRow<'a> {
+    fn from(end: &'a MessageEnd) -> Self {
+        let fold = &end.content;
+        let reasoning = (!fold.reasoning.is_empty()).then(|| {
+            let blocks = fold.reasoning_blocks().map(|block| ReasoningColumnBlock {
+                kind: "reasoning".to_owned(),
+                text: block.text.to_owned(),
+                provider: end.provider.clone(),
+                model: end.model.clone(),
+                duration_ms: block.duration_ms,
+            });
+            json(&ReasoningColumn { text: fold.reasoning.clone(), blocks: blocks.collect() })
+        });
+        MessageEndRow {
+            content: clean(&fold.text),
+            refusal: (!fold.refusal.is_empty()).then(|| clean(&fold.refusal)),
+            reasoning,
+            spans: (!fold.spans.is_empty()).then(|| json(&fold.spans)),
+            tool_calls: (!fold.tool_calls.is_empty()).then(|| json(&fold.tool_calls)),
+            usage: fold.usage.as_ref().map(json),
+            status: end.status.as_str(),
+            finish_reason: end.finish_reason.map(|reason| reason.as_str()),
+            error: end.error.as_ref().map(json),
+            timing: Some(json(&end.timing)),
+            first_sync_id: Some(number(end.first)),
+            ended_at: Some(TimeUs(end.at_us)),
+        }
+    }
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = messages)]
+pub struct MessageRow {
+    id: Id,
+    conversation_id: Id,
+    generation_id: Id,
+    created_at: TimeUs,
+    role: String,
+    content: String,
+    refusal: Option<String>,
+    reasoning: Option<JsonText>,
+    spans: Option<JsonText>,
+    tool_calls: Option<JsonText>,
+    tool_call_id: Option<String>,
+    usage: Option<JsonText>,
+    status: String,
+    finish_reason: Option<String>,
+    error: Option<JsonText>,
+    provider: Option<String>,
+    model: Option<String>,
+    metadata: Option<JsonText>,
+    timing: Option<JsonText>,
+    first_sync_id: Option<i64>,
+    last_sync_id: Option<i64>,
+}
+
+impl From<MessageRow> for StoredMessage {
+    fn from(row: MessageRow) -> Self {
+        let reasoning: Option<ReasoningColumn> = from_json(row.reasoning);
+        let content = Fold {
+            reasoning: reasoning.map(|column| column.text).unwrap_or_default(),
+            text: row.content,
+            refusal: row.refusal.unwrap_or_default(),
+            tool_calls: from_json(row.tool_calls).unwrap_or_default(),
+            usage: from_json(row.usage),
+            first_event_at_ms: None,
+            spans: from_json(row.spans).unwrap_or_default(),
+        };
+        let finish_reason = row.finish_reason.map(|word| JsonText(format!("\"{word}\"")));
+        StoredMessage {
+            id: row.id.into(),
+            conversation: row.conversation_id.into(),
+            generation: row.generation_id.into(),
+            role: role(&row.role),
+            content,
+            tool_call_id: row.tool_call_id,
+            status: status(&row.status),
+            finish_reason: from_json(finish_reason),
+            error: from_json(row.error),
+            provider: row.provider,
+            model: row.model,
+            metadata: from_json(row.metadata).unwrap_or_default(),
+            timing: from_json(row.timing),
+            created_at_us: row.created_at.0,
+            first: row.first_sync_id.map(sync_id),
+            last: row.last_sync_id.map(sync_id),
+        }
+    }
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = event_batches)]
+pub struct NewBatchRow<'a> {
+    conversation_id: Id,
+    to_sync_id: i64,
+    from_sync_id: i64,
+    message_id: Id,
+    generation_id: Option<Id>,
+    frames: &'a [u8],
+    recorded_at: TimeUs,
+}
+
+impl<'a> NewBatchRow<'a> {
+    pub fn new(conversation: Id, run: &'a Run, recorded_at_us: i64) -> Self {
+        NewBatchRow {
+            conversation_id: conversation,
+            to_sync_id: number(run.last),
+            from_sync_id: number(run.first),
+            message_id: run.owner.message.into(),
+            generation_id: run.owner.generation.map(Into::into),
+            frames: &run.frames,
+            recorded_at: TimeUs(recorded_at_us),
+        }
+    }
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = event_batches)]
+pub struct BatchRow {
+    to_sync_id: i64,
+    from_sync_id: i64,
+    message_id: Id,
+    generation_id: Option<Id>,
+    frames: Vec<u8>,
+    recorded_at: TimeUs,
+}
+
+impl BatchRow {
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+}
+
+impl From<BatchRow> for StoredRun {
+    fn from(row: BatchRow) -> Self {
+        let owner = Owner { message: MessageId::from(row.message_id), generation: row.generation_id.map(Into::into) };
+        StoredRun {
+            run: Run {
+                owner: Arc::new(owner),
+                first: sync_id(row.from_sync_id),
+                last: sync_id(row.to_sync_id),
+                frames: Bytes::from(row.frames),
+            },
+            recorded_at_ms: u64::try_from(row.recorded_at.0 / 1000).unwrap_or(0),
+        }
+    }
+}

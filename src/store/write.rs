@@ -1,0 +1,108 @@
+//! The statements that write. They run inside one transaction that the caller opened.
+
+use diesel::prelude::*;
+use diesel::sqlite::SqliteConnection;
+
+use super::rows::{ConversationRow, GenerationRow, MessageEndRow, NewBatchRow, NewMessageRow, number};
+use super::schema::{conversations, event_batches, generations, messages};
+use super::types::{Id, TimeUs};
+use crate::event::SyncId;
+use crate::journal::{Begin, GenerationEnd, MessageEnd, NUMBER_BLOCK, Unrecorded, Write};
+
+/// Writes what one journal wants stored. Rows that are there already stay as they are, so that a transaction whose
+/// outcome was lost can be repeated.
+pub fn unit(conn: &mut SqliteConnection, unit: &Unrecorded, now_us: i64) -> QueryResult<()> {
+    let conversation = Id::from(unit.conversation);
+    for write in &unit.writes {
+        if let Write::Begin(row) = write {
+            begin(conn, row)?;
+        }
+    }
+    for run in &unit.runs {
+        diesel::insert_into(event_batches::table)
+            .values(NewBatchRow::new(conversation, run, now_us))
+            .on_conflict_do_nothing()
+            .execute(conn)?;
+    }
+    for write in &unit.writes {
+        match write {
+            Write::Begin(_) => {}
+            Write::Reserve(through) => reserve(conn, conversation, *through)?,
+            Write::MessageEnd(end) => message_end(conn, end)?,
+            Write::GenerationEnd(end) => generation_end(conn, conversation, end, unit.last)?,
+        }
+    }
+    Ok(())
+}
+
+/// Makes an empty conversation.
+pub fn conversation(conn: &mut SqliteConnection, row: &ConversationRow) -> QueryResult<()> {
+    diesel::insert_into(conversations::table).values(row).on_conflict_do_nothing().execute(conn)?;
+    Ok(())
+}
+
+/// A fresh row for a conversation that begins now.
+pub fn new_conversation(id: Id, title: Option<String>, at_us: i64) -> ConversationRow {
+    ConversationRow {
+        id,
+        title,
+        created_at: TimeUs(at_us),
+        updated_at: TimeUs(at_us),
+        last_sync_id: 0,
+        reserved_sync_id: number(SyncId::new(NUMBER_BLOCK)),
+        trimmed_sync_id: 0,
+    }
+}
+
+fn begin(conn: &mut SqliteConnection, begin: &Begin) -> QueryResult<()> {
+    let id = Id::from(begin.conversation);
+    if begin.new_conversation {
+        conversation(conn, &new_conversation(id, None, begin.at_us))?;
+    } else {
+        diesel::update(conversations::table.find(id))
+            .set(conversations::updated_at.eq(TimeUs(begin.at_us)))
+            .execute(conn)?;
+    }
+    diesel::insert_into(generations::table)
+        .values(GenerationRow::begin(begin))
+        .on_conflict_do_nothing()
+        .execute(conn)?;
+    let input = begin.input.iter().map(|message| NewMessageRow::input(begin, message));
+    let output = begin.output.iter().map(|message| NewMessageRow::output(begin, message));
+    for (place, row) in (0..).zip(input.chain(output)) {
+        diesel::insert_into(messages::table).values(row.at(place)).on_conflict_do_nothing().execute(conn)?;
+    }
+    Ok(())
+}
+
+fn reserve(conn: &mut SqliteConnection, conversation: Id, through: SyncId) -> QueryResult<()> {
+    diesel::update(conversations::table.find(conversation))
+        .set(conversations::reserved_sync_id.eq(number(through)))
+        .execute(conn)?;
+    Ok(())
+}
+
+fn message_end(conn: &mut SqliteConnection, end: &MessageEnd) -> QueryResult<()> {
+    diesel::update(messages::table.find(Id::from(end.id))).set(MessageEndRow::from(end)).execute(conn)?;
+    Ok(())
+}
+
+fn generation_end(conn: &mut SqliteConnection, conversation: Id, end: &GenerationEnd, last: SyncId) -> QueryResult<()> {
+    let last_of_generation = end.messages.iter().map(|(_, at)| number(*at)).max();
+    for (message, at) in &end.messages {
+        diesel::update(messages::table.find(Id::from(*message)))
+            .set(messages::last_sync_id.eq(number(*at)))
+            .execute(conn)?;
+    }
+    diesel::update(generations::table.find(Id::from(end.id)))
+        .set((
+            generations::status.eq(end.status.as_str()),
+            generations::ended_at.eq(TimeUs(end.at_us)),
+            generations::last_sync_id.eq(last_of_generation),
+        ))
+        .execute(conn)?;
+    diesel::update(conversations::table.find(conversation))
+        .set((conversations::last_sync_id.eq(number(last)), conversations::updated_at.eq(TimeUs(end.at_us))))
+        .execute(conn)?;
+    Ok(())
+}
