@@ -36,7 +36,7 @@ async fn every_mistake_is_reported_at_once() {
         .env("THINKWIRE__STORE__URL", "carrier-pigeon://coop")
         .toml("[limits]\nmax_body_bytes = \"huge\"")
         .toml("[stream]\nheartbeat_ms = -5")
-        .toml("[log]\nlevel = \"deafening\"")
+        .toml("[log]\nformat = \"sung\"")
         .toml("[providers.odd]\nprotocol = \"telepathy\"\nbase_url = \"http://127.0.0.1:9\"")
         .toml("[providers.bad]\nprotocol = \"openai_chat\"\nbase_url = \"not a URL\"");
     for arguments in [&["check-config"][..], &["serve"][..]] {
@@ -48,7 +48,7 @@ async fn every_mistake_is_reported_at_once() {
             "store.url",
             "limits.max_body_bytes",
             "stream.heartbeat_ms",
-            "log.level",
+            "log.format",
             "providers.odd.protocol",
             "providers.bad.base_url",
         ] {

@@ -41,6 +41,67 @@ async fn a_generation_shows_in_the_list() {
 }
 
 #[tokio::test]
+async fn a_list_comes_in_pages() {
+    let gateway = Gateway::launch(Setup::new()).await;
+    let mut made = Vec::new();
+    for _ in 0..5 {
+        let conversation = gateway.post("/api/conversations", &json!({})).await.expect(201).json();
+        made.insert(0, conversation["id"].clone());
+    }
+    let mut seen = Vec::new();
+    let mut path = "/api/conversations?limit=2".to_owned();
+    for length in [2, 2, 1] {
+        let page = gateway.get(&path).await.expect(200).json();
+        let rows = list(&page, "conversations");
+        assert_eq!(rows.len(), length, "{page}");
+        seen.extend(rows.into_iter().map(|row| row["id"].clone()));
+        path = match page["nextCursor"].as_str() {
+            Some(cursor) => format!("/api/conversations?limit=2&cursor={cursor}"),
+            None => break,
+        };
+    }
+    assert_eq!(seen, made);
+    for query in ["limit=0", "limit=101", "limit=many", "cursor=nonsense"] {
+        let response = gateway.get(&format!("/api/conversations?{query}")).await;
+        assert!(matches!(response.status, 400 | 422), "{query}: {}", response.status);
+        assert_eq!(response.error_code(), "invalid_request", "{query}");
+    }
+}
+
+#[tokio::test]
+async fn conversations_are_named_and_deleted() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    upstream.script("m", Chat::answering("", "Hello."));
+    let made = gateway.post("/api/conversations", &json!({"title": "Sums"})).await.expect(201).json();
+    assert_eq!(made["title"], "Sums");
+    let id = made["id"].as_str().expect("an id");
+    let path = format!("/api/conversations/{id}");
+    let renamed = gateway.send(&Request::post(&path, &json!({"title": "Products"})).method("PATCH")).await;
+    assert_eq!(renamed.expect(200).json()["title"], "Products");
+    let body = json!({"model": "up/m", "prompt": "Hi", "conversationId": id});
+    let answer = gateway.generate_json(&body).await;
+    let shown = gateway.get(&path).await.expect(200).json();
+    assert_eq!(shown["title"], "Products");
+    let last = gateway.messages(id).await[1]["lastSyncId"].as_u64();
+    assert!(shown["lastSyncId"].as_u64() >= last, "{shown}");
+
+    let delete = Request::get(&path).method("DELETE");
+    assert!(gateway.send(&delete).await.expect(204).body.is_empty());
+    let generation = answer["generationId"].as_str().expect("an id");
+    for gone in [
+        path.clone(),
+        format!("{path}/messages"),
+        format!("{path}/events"),
+        format!("/api/generations/{generation}"),
+        format!("/api/generations/{generation}/events"),
+    ] {
+        assert_eq!(gateway.get(&gone).await.expect(404).error_code(), "not_found", "{gone}");
+    }
+    gateway.send(&delete).await.expect(404);
+}
+
+#[tokio::test]
 async fn messages_have_every_promised_field() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::start(&upstream).await;

@@ -426,6 +426,24 @@ async fn the_demo_model_thinks_and_answers_without_a_provider() {
 }
 
 #[tokio::test]
+async fn one_more_generation_than_may_run_is_refused() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::with(&upstream, Setup::new().toml("[limits]\nmax_concurrent_generations = 1")).await;
+    let gate = Gate::new();
+    upstream.script("m", Chat::new().text("part").gate(&gate).finish("stop").done());
+    let mut first = gateway.stream("m").await;
+    first.until_content("text", "part").await;
+    let body = json!({"model": "up/m", "prompt": "Me too"});
+    let refused = gateway.post("/api/generate", &body).await.expect(503);
+    assert_eq!(refused.error_code(), "overloaded");
+    assert_eq!(refused.json()["error"]["retryable"], true);
+    assert_eq!(upstream.calls().len(), 1);
+    gate.open();
+    first.finish().await;
+    gateway.generate_json(&body).await;
+}
+
+#[tokio::test]
 async fn several_models_at_once_are_refused_for_now() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::start(&upstream).await;

@@ -5,6 +5,7 @@ mod cancel;
 mod config_cli;
 mod conversations;
 mod crash;
+mod docs_examples;
 mod generate;
 mod harness;
 mod recordings;

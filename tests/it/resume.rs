@@ -85,8 +85,6 @@ async fn no_position_and_position_zero_mean_the_start() {
         Request::get(path).header("last-event-id", 0),
         Request::get(format!("{path}?after=0")),
         Request::get(format!("{path}?after={}", u64::MAX)).header("last-event-id", 0),
-        // What a browser sends that has not seen a number yet.
-        Request::get(path).header("last-event-id", ""),
     ] {
         let mut late = gateway.open(&request).await;
         late.finish().await;
@@ -118,7 +116,7 @@ async fn a_compact_answer_is_one_reset_and_the_rest() {
     let expected = Message::finished(&whole.frames);
     let mut compact = gateway.open(&Request::get(format!("{}?compact=1", whole.events_path()))).await;
     compact.finish().await;
-    assert_eq!(compact.kinds(), ["resumed", "reset", "complete"]);
+    assert_eq!(without_counts(&compact), ["resumed", "reset", "complete"]);
     assert_eq!(compact.verdict(), "compacted");
     let message = Message::finished(&compact.frames);
     assert_eq!((&message.reasoning, &message.text), (&expected.reasoning, &expected.text));
@@ -139,7 +137,14 @@ async fn a_compact_answer_is_one_reset_and_the_rest() {
     gate.open();
     late.finish().await;
     assert_eq!(Message::finished(&late.frames).text, "one two");
-    assert_eq!(late.kinds(), ["resumed", "reset", "text", "complete"]);
+    assert_eq!(without_counts(&late), ["resumed", "reset", "text", "complete"]);
+}
+
+/// The types of the events that are not about tokens.
+fn without_counts(reader: &Reader) -> Vec<&str> {
+    let mut kinds = reader.kinds();
+    kinds.retain(|kind| *kind != "usage");
+    kinds
 }
 
 /// The events of a conversation by message, in the order of their first event.
@@ -179,6 +184,7 @@ async fn a_conversation_is_read_with_all_that_happens_in_it() {
     while ended(&reader.frames) < 2 {
         reader.next().await.expect("the conversation goes on");
     }
+    assert_eq!(reader.numbered()[0].0, 1, "numbers begin at 1");
     let asked: Vec<_> = reader.frames.iter().filter(|frame| frame.kind() == "message").collect();
     let asked: Vec<_> = asked.iter().map(|frame| (frame.json["role"].as_str(), frame.content())).collect();
     assert_eq!(asked, [(Some("user"), "First?"), (Some("user"), "Second?")]);

@@ -206,6 +206,7 @@ pub fn command(dir: &Path, setup: &Setup) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_thinkwire"));
     command.current_dir(dir).env_clear().kill_on_drop(true).stdin(Stdio::null());
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.env("THINKWIRE_ENV", "test");
     command.env("THINKWIRE_CONFIG", config);
     command.env("THINKWIRE__SERVER__LISTEN", "127.0.0.1:0");
     command.env("THINKWIRE__STORE__URL", format!("sqlite://{}", dir.join("thinkwire.db").display()));
