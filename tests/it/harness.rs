@@ -6,6 +6,8 @@ use serde_json::json;
 
 use crate::support::chat::Chat;
 use crate::support::http::{Ended, Exchange, Request, fetch};
+use crate::support::recording::{Pieces, recordings};
+
 use crate::support::steps::{Gate, Step, head, split};
 use crate::support::upstream::Upstream;
 
@@ -132,4 +134,18 @@ async fn a_connection_serves_one_request_after_another() {
         }
     }
     assert_eq!(upstream.calls_of("m").len(), 2);
+}
+
+#[tokio::test]
+async fn a_recording_is_served_as_it_was_recorded() {
+    let Some(recordings) = recordings("openai-chat") else { return };
+    let upstream = Upstream::start().await;
+    for recording in recordings.iter().filter(|recording| recording.body.len() < 20_000) {
+        for pieces in [Pieces::Whole, Pieces::Bytes, Pieces::Random(7)] {
+            upstream.script("m", recording.steps(pieces));
+            let response = fetch(upstream.address(), &ask("m")).await.expect(recording.status);
+            assert_eq!(response.headers.get("content-type"), recording.content_type.as_deref());
+            assert_eq!(response.body, recording.body, "{}, {pieces:?}", recording.file);
+        }
+    }
 }

@@ -142,3 +142,79 @@ fn verify_digest(what: &str, digest: &Value, held: &str) {
     assert_eq!(digest["bytes"], held.len(), "bytes of {what}");
     assert_eq!(digest["sha256"], sha256_hex(held), "digest of {what}");
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn frames(events: &[Value]) -> Vec<Frame> {
+        let frame = |(id, json): (u64, &Value)| Frame {
+            id: Some(id),
+            data: json.to_string(),
+            json: json.clone(),
+            at: Instant::now(),
+        };
+        (1..).zip(events).map(frame).collect()
+    }
+
+    fn complete(reasoning: &str, text: &str) -> Value {
+        let digest = |text: &str| json!({"bytes": text.len(), "sha256": sha256_hex(text)});
+        let check = json!({"reasoning": digest(reasoning), "text": digest(text)});
+        json!({"type": "complete", "finishReason": "stop", "stored": true, "final": true, "check": check})
+    }
+
+    fn start() -> Value {
+        json!({"type": "start"})
+    }
+
+    fn text(content: &str) -> Value {
+        json!({"type": "text", "content": content, "block": 0})
+    }
+
+    #[test]
+    fn a_whole_message_is_accepted() {
+        let events = [start(), text("Hel"), text("lo"), complete("", "Hello")];
+        assert_eq!(Message::finished(&frames(&events)).text, "Hello");
+    }
+
+    #[test]
+    #[should_panic(expected = "bytes of text")]
+    fn a_doubled_delta_is_noticed() {
+        Message::finished(&frames(&[start(), text("Hel"), text("Hel"), text("lo"), complete("", "Hello")]));
+    }
+
+    #[test]
+    #[should_panic(expected = "digest of text")]
+    fn a_changed_delta_is_noticed() {
+        Message::finished(&frames(&[start(), text("Hallo"), complete("", "Hello")]));
+    }
+
+    #[test]
+    #[should_panic(expected = "after the terminal event")]
+    fn a_second_end_is_noticed() {
+        Message::finished(&frames(&[start(), complete("", ""), complete("", "")]));
+    }
+
+    #[test]
+    #[should_panic(expected = "before `start`")]
+    fn a_missing_start_is_noticed() {
+        Message::finished(&frames(&[text("Hello"), complete("", "Hello")]));
+    }
+
+    #[test]
+    #[should_panic(expected = "has a terminal event")]
+    fn a_missing_end_is_noticed() {
+        Message::finished(&frames(&[start(), text("Hello")]));
+    }
+
+    #[test]
+    fn a_reset_replaces_what_was_held() {
+        let reset = json!({"type": "reset", "reasoning": "r", "text": "Hello", "toolCalls": []});
+        let message = Message::finished(&frames(&[start(), text("Hex"), reset, complete("r", "Hello")]));
+        assert_eq!((message.text.as_str(), message.resets), ("Hello", 1));
+    }
+}
