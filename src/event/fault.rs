@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub enum ErrorCode {
     /// The request is not JSON, or a field has a wrong type or value.
     InvalidRequest,
+    /// A web page of another origin asked.
+    Forbidden,
     /// No alias, provider or listed model has that name.
     UnknownModel,
     /// No conversation, generation or route has that id.
@@ -64,6 +66,7 @@ impl ErrorCode {
     pub const fn as_str(self) -> &'static str {
         match self {
             ErrorCode::InvalidRequest => "invalid_request",
+            ErrorCode::Forbidden => "forbidden",
             ErrorCode::UnknownModel => "unknown_model",
             ErrorCode::NotFound => "not_found",
             ErrorCode::ResumeWithGet => "resume_with_get",

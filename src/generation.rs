@@ -1,0 +1,15 @@
+//! From a request to a finished message: asks the provider, writes what it says into the journal, and ends the message.
+//!
+//! The only place for cancel, deadlines, the disconnect policy and the terminal event. A generation runs on the worker
+//! thread of the client that started it and outlives that client.
+
+mod drive;
+mod handle;
+mod running;
+
+#[cfg(test)]
+mod tests;
+
+pub use drive::{Deadlines, Job, spawn};
+pub use handle::{Ended, Handle, Reader, State};
+pub use running::{Admission, Running};

@@ -1,0 +1,396 @@
+//! One generation from its first row to its last.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::handle::{Ended, Handle, State};
+use super::running::{Admission, Running};
+use crate::config::OnDisconnect;
+use crate::event::{
+    Complete, ErrorCode, ErrorEvent, Event, Fault, FinishReason, ModelRequest, Start, SyncId, UserMessage,
+};
+use crate::journal::{Begin, GenerationEnd, MessageEnd, MessageError, MessageStatus, Owner, Write, Writer};
+use crate::upstream::{Client, Route, Stream};
+
+const INTERRUPTED: &str = "The gateway is about to end, and this answer could not be finished in time; ask again.";
+
+/// How long things may take, in milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Deadlines {
+    /// The database, before a request is refused.
+    pub store_ms: u64,
+    /// The provider's first byte.
+    pub first_byte_ms: u64,
+    /// Silence between two pieces of the stream.
+    pub silence_ms: u64,
+    /// The whole generation.
+    pub total_ms: u64,
+    /// Storing a message before its terminal event goes out.
+    pub end_ms: u64,
+}
+
+/// Everything that a generation needs.
+pub struct Job {
+    /// What others hold of it.
+    pub handle: Arc<Handle>,
+    /// Where it is known.
+    pub running: Arc<Running>,
+    /// Its place among those that may run.
+    pub admission: Admission,
+    /// The rows that begin it.
+    pub begin: Begin,
+    /// The first event of its message.
+    pub start: Start,
+    /// Where the request goes.
+    pub route: Route,
+    /// What is asked.
+    pub request: ModelRequest,
+    /// The provider side of this worker thread.
+    pub client: Client,
+    /// What happens when the last reader leaves.
+    pub on_disconnect: OnDisconnect,
+    /// How long things may take.
+    pub deadlines: Deadlines,
+    /// When the request came in.
+    pub received_at: Instant,
+}
+
+/// Runs a generation on this thread; needs a `LocalSet` or a web worker around it.
+pub fn spawn(job: Job) {
+    tokio::task::spawn_local(job.run());
+}
+
+/// How the provider's side of a message ended.
+enum Outcome {
+    Declared(FinishReason),
+    Cancelled,
+    Failed(Fault),
+}
+
+impl Job {
+    async fn run(self) {
+        let row = self.handle.journal.push(Write::Begin(Box::new(self.begin.clone())), true);
+        let (opening, early) = match self.store_and_open(row).await {
+            Ok(both) => both,
+            Err(fault) => return self.never_began(fault),
+        };
+        for message in &self.begin.input {
+            let event = Event::Message(UserMessage {
+                message_id: message.id,
+                role: message.role,
+                content: message.content.clone(),
+            });
+            let owner = Owner { message: message.id, generation: None };
+            Writer::append_input(&self.handle.journal, owner, event).await;
+        }
+        let owner = Owner { message: self.handle.message, generation: Some(self.handle.id) };
+        let mut writer = Writer::open(&self.handle.journal, owner);
+        writer.append(&[Event::Start(Box::new(self.start.clone()))], 0).await;
+        self.handle.set_state(State::Stored);
+
+        let mut watch = Watch::new(&self);
+        let outcome = match watch.open(opening, early).await {
+            Ok(stream) => {
+                self.handle.set_state(State::Open);
+                watch.relay(stream, &mut writer).await
+            }
+            Err(outcome) => outcome,
+        };
+        let opened = matches!(self.handle.state(), State::Open);
+        self.end(writer, outcome, opened).await;
+    }
+
+    /// Stores what must be stored before a head goes out, and opens the provider's stream meanwhile.
+    async fn store_and_open(&self, row: u64) -> Result<(Opening<'_>, Option<Result<Stream, Fault>>), Fault> {
+        let mut opening: Opening<'_> = Box::pin(self.client.open(&self.route, &self.request));
+        let mut stored = pin!(self.handle.journal.stored(row));
+        let mut late = pin!(tokio::time::sleep(Duration::from_millis(self.deadlines.store_ms)));
+        let mut early = None;
+        loop {
+            tokio::select! {
+                biased;
+                stored = &mut stored => return match stored {
+                    true => Ok((opening, early)),
+                    false => Err(Fault::new(ErrorCode::StoreUnavailable, "The database refused this request.")),
+                },
+                opened = &mut opening, if early.is_none() => early = Some(opened),
+                () = &mut late => {
+                    let message = "The database does not answer; nothing was started. Ask again in a moment.";
+                    return Err(Fault::new(ErrorCode::StoreUnavailable, message));
+                }
+            }
+        }
+    }
+
+    /// The rows that begin the generation could not be stored: nobody has seen anything of it. Should the database take
+    /// them after all, it also takes the rows that end it.
+    fn never_began(self, fault: Fault) {
+        let message = self.message_end(&Outcome::Failed(fault.clone()), Default::default(), SyncId::ZERO);
+        self.handle.journal.push(Write::MessageEnd(Box::new(message.clone())), false);
+        let end = GenerationEnd {
+            id: self.handle.id,
+            status: MessageStatus::Error,
+            messages: Vec::new(),
+            at_us: message.at_us,
+        };
+        self.handle.journal.push(Write::GenerationEnd(end), false);
+        self.running.remove(self.handle.id);
+        let ended = Ended { message, last: SyncId::ZERO, fault: Some(fault), stored: false, opened: false };
+        self.handle.set_state(State::Ended(Arc::new(ended)));
+    }
+
+    fn message_end(&self, outcome: &Outcome, content: crate::event::Fold, first: SyncId) -> MessageEnd {
+        let (status, finish_reason, error) = match outcome {
+            Outcome::Declared(reason) => (MessageStatus::Complete, Some(*reason), None),
+            Outcome::Cancelled => (MessageStatus::Cancelled, Some(FinishReason::Cancelled), None),
+            Outcome::Failed(fault) => {
+                let error = MessageError { code: fault.code, message: fault.message.clone() };
+                (MessageStatus::Error, None, Some(error))
+            }
+        };
+        MessageEnd {
+            id: self.handle.message,
+            status,
+            finish_reason,
+            error,
+            timing: content.timing(0, elapsed_ms(self.received_at)),
+            content,
+            first,
+            provider: self.route.name().to_owned(),
+            model: self.route.model().to_owned(),
+            at_us: chrono::Utc::now().timestamp_micros(),
+        }
+    }
+
+    /// Stores the message, then writes its terminal event, then waits until that is stored too.
+    async fn end(self, writer: Writer, outcome: Outcome, opened: bool) {
+        let (content, first) = writer.content();
+        let message = self.message_end(&outcome, content, first);
+        let journal = &self.handle.journal;
+        let row = journal.push(Write::MessageEnd(Box::new(message.clone())), true);
+        let bound = Duration::from_millis(self.deadlines.end_ms);
+        let stored = tokio::time::timeout(bound, journal.stored(row)).await.unwrap_or(false);
+
+        let fault = match &outcome {
+            Outcome::Failed(fault) => Some(fault.clone()),
+            _ => None,
+        };
+        let terminal = match &fault {
+            None => self.complete(&message, stored),
+            Some(fault) => self.error(&message, fault, stored),
+        };
+        let end = |at| GenerationEnd {
+            id: self.handle.id,
+            status: message.status,
+            messages: vec![(self.handle.message, at)],
+            at_us: message.at_us,
+        };
+        let (last, row) = writer.end(terminal, message.timing.total_ms, Some(end)).await;
+        self.log(&message, fault.as_ref(), stored);
+        self.handle.set_state(State::Ended(Arc::new(Ended { message, last, fault, stored, opened })));
+        // From here on others may run in its place, but a repeated request must find it until the database has it.
+        drop(self.admission);
+        if let Some(row) = row {
+            self.handle.journal.stored(row).await;
+        }
+        self.running.remove(self.handle.id);
+    }
+
+    fn complete(&self, message: &MessageEnd, stored: bool) -> Event {
+        Event::Complete(Box::new(Complete {
+            finish_reason: message.finish_reason.unwrap_or(FinishReason::Stop),
+            provider: message.provider.clone(),
+            model: message.model.clone(),
+            usage: message.content.usage.clone(),
+            timing: message.timing,
+            stored,
+            check: message.content.check(),
+            is_final: true,
+        }))
+    }
+
+    fn error(&self, message: &MessageEnd, fault: &Fault, stored: bool) -> Event {
+        Event::Error(Box::new(ErrorEvent {
+            code: fault.code,
+            message: fault.message.clone(),
+            retryable: fault.retryable,
+            retry_after_ms: fault.retry_after_ms,
+            provider: Some(message.provider.clone()),
+            status: fault.status,
+            usage: message.content.usage.clone(),
+            stored,
+            request_id: self.begin.request_id.clone(),
+            is_final: true,
+        }))
+    }
+
+    /// One line a message.
+    fn log(&self, message: &MessageEnd, fault: Option<&Fault>, stored: bool) {
+        let usage = message.content.usage.as_ref();
+        tracing::info!(
+            request = %self.begin.request_id,
+            conversation = %self.begin.conversation,
+            generation = %self.handle.id,
+            message = %self.handle.message,
+            provider = %message.provider,
+            model = %message.model,
+            first_event_ms = message.timing.first_event_ms,
+            total_ms = message.timing.total_ms,
+            input_tokens = usage.map(|usage| usage.input_tokens),
+            output_tokens = usage.map(|usage| usage.output_tokens),
+            outcome = message.finish_reason.map_or("error", FinishReason::as_str),
+            code = fault.map(|fault| fault.code.as_str()),
+            fault = fault.map(|fault| fault.message.as_str()),
+            stored,
+            "message ended"
+        );
+    }
+}
+
+type Opening<'a> = Pin<Box<dyn Future<Output = Result<Stream, Fault>> + 'a>>;
+
+fn elapsed_ms(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Watches over a stream: the wish to cancel, readers that left, and deadlines. One timer serves all deadlines and is
+/// moved only when it fires, never for a chunk.
+struct Watch<'a> {
+    job: &'a Job,
+    timer: Pin<Box<Sleep>>,
+    heard_at: Instant,
+    heard: bool,
+    /// Since when nobody reads. Whoever starts a generation counts as a reader from before its start.
+    alone_since: Option<Instant>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(job: &'a Job) -> Self {
+        let mut watch = Watch {
+            job,
+            timer: Box::pin(sleep_until(Instant::now())),
+            heard_at: job.received_at,
+            heard: false,
+            alone_since: None,
+        };
+        watch.rearm();
+        watch
+    }
+
+    async fn open(&mut self, mut opening: Opening<'a>, early: Option<Result<Stream, Fault>>) -> Result<Stream, Outcome> {
+        if let Some(opened) = early {
+            return opened.map_err(Outcome::Failed);
+        }
+        loop {
+            tokio::select! {
+                biased;
+                outcome = self.disturbed() => if let Some(outcome) = outcome { return Err(outcome) },
+                opened = &mut opening => return opened.map_err(Outcome::Failed),
+            }
+        }
+    }
+
+    /// Carries the stream into the journal, to its end.
+    async fn relay(&mut self, mut stream: Stream, writer: &mut Writer) -> Outcome {
+        let mut events = Vec::new();
+        loop {
+            if writer.is_held_up() {
+                tokio::select! {
+                    biased;
+                    outcome = self.disturbed() => match outcome {
+                        Some(outcome) => return outcome,
+                        None => continue,
+                    },
+                    () = writer.has_room() => self.heard_at = Instant::now(),
+                }
+            }
+            let read = tokio::select! {
+                biased;
+                outcome = self.disturbed() => match outcome {
+                    Some(outcome) => return outcome,
+                    None => continue,
+                },
+                read = stream.next(&mut events) => read,
+            };
+            self.heard_at = Instant::now();
+            self.heard = true;
+            if !events.is_empty() {
+                let at_ms = self.heard_at.duration_since(self.job.received_at).as_millis();
+                writer.append(&events, u64::try_from(at_ms).unwrap_or(u64::MAX)).await;
+                events.clear();
+            }
+            match read {
+                Ok(None) => {}
+                Ok(Some(end)) => {
+                    stream.finish();
+                    return Outcome::Declared(end.finish_reason);
+                }
+                Err(fault) => return Outcome::Failed(fault),
+            }
+        }
+    }
+
+    /// Waits until something other than the stream happens; `None` where that changes nothing.
+    async fn disturbed(&mut self) -> Option<Outcome> {
+        tokio::select! {
+            biased;
+            () = self.job.handle.control.notified() => {}
+            () = &mut self.timer => {}
+        }
+        let handle = &self.job.handle;
+        if handle.is_cancelled() {
+            return Some(Outcome::Cancelled);
+        }
+        if handle.is_interrupted() {
+            return Some(Outcome::Failed(Fault::new(ErrorCode::Interrupted, INTERRUPTED)));
+        }
+        match handle.has_readers() {
+            true => self.alone_since = None,
+            false => _ = self.alone_since.get_or_insert_with(Instant::now),
+        }
+        let now = Instant::now();
+        if self.abandoned_at().is_some_and(|at| at <= now) {
+            return Some(Outcome::Cancelled);
+        }
+        if let Some((_, fault)) = self.deadlines().into_iter().find(|(at, _)| *at <= now) {
+            return Some(Outcome::Failed(Fault::new(ErrorCode::ProviderTimeout, fault)));
+        }
+        self.rearm();
+        None
+    }
+
+    /// When the disconnect policy cancels.
+    fn abandoned_at(&self) -> Option<Instant> {
+        let since = self.alone_since?;
+        match self.job.on_disconnect {
+            OnDisconnect::Continue => None,
+            OnDisconnect::Cancel => Some(since),
+            OnDisconnect::Grace { grace_ms } => Some(since + Duration::from_millis(grace_ms)),
+        }
+    }
+
+    fn deadlines(&self) -> [(Instant, String); 2] {
+        let Deadlines { first_byte_ms, silence_ms, total_ms, .. } = self.job.deadlines;
+        let provider = self.job.route.name();
+        let (quiet_ms, quiet) = match self.heard {
+            false => (first_byte_ms, format!("{provider} sent nothing within {first_byte_ms} ms")),
+            true => (silence_ms, format!("{provider} fell silent for {silence_ms} ms in the middle of its answer")),
+        };
+        let total = format!("{provider} was not done within {total_ms} ms");
+        [
+            (self.heard_at + Duration::from_millis(quiet_ms), quiet),
+            (self.job.received_at + Duration::from_millis(total_ms), total),
+        ]
+    }
+
+    fn rearm(&mut self) {
+        let next = self.deadlines().into_iter().map(|(at, _)| at).chain(self.abandoned_at()).min();
+        if let Some(next) = next {
+            self.timer.as_mut().reset(next);
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Faults as HTTP responses: the only place that knows status codes.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use serde_json::json;
+
+use super::trace::RequestId;
+use crate::event::{ErrorCode, Fault};
+use crate::journal::PagesError;
+use crate::store::StoreError;
+
+/// How long a client waits where nobody said for how long.
+const DEFAULT_RETRY_AFTER_S: u64 = 1;
+
+/// A fault before the head of a response, with the request that it answers.
+#[derive(Debug)]
+pub struct ApiError {
+    fault: Fault,
+    malformed: bool,
+    request_id: String,
+    as_problem: bool,
+}
+
+impl ApiError {
+    /// A fault as the answer to `request`.
+    pub fn new(request: &HttpRequest, fault: Fault) -> Self {
+        let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        ApiError {
+            fault,
+            malformed: false,
+            request_id: RequestId::of(request).to_string(),
+            as_problem: accept.contains("application/problem+json"),
+        }
+    }
+
+    /// The request cannot even be read: 400 where a wrong value would be 422.
+    pub fn malformed(request: &HttpRequest, message: impl Into<String>) -> Self {
+        let fault = Fault::new(ErrorCode::InvalidRequest, message);
+        ApiError { malformed: true, ..ApiError::new(request, fault) }
+    }
+
+    /// A field has a wrong type or value.
+    pub fn invalid(request: &HttpRequest, message: impl Into<String>) -> Self {
+        ApiError::new(request, Fault::new(ErrorCode::InvalidRequest, message))
+    }
+
+    /// There is no such thing.
+    pub fn not_found(request: &HttpRequest, message: impl Into<String>) -> Self {
+        ApiError::new(request, Fault::new(ErrorCode::NotFound, message))
+    }
+
+    /// The store failed. What it said goes to the log, a plain sentence to the client.
+    pub fn store(request: &HttpRequest, error: &StoreError) -> Self {
+        tracing::error!(request = %RequestId::of(request), %error, "the store failed");
+        let code = match error {
+            StoreError::Away(_) => ErrorCode::StoreUnavailable,
+            StoreError::Refused(_) => ErrorCode::Internal,
+        };
+        ApiError::new(request, Fault::new(code, "The database does not answer; ask again in a moment."))
+    }
+
+    /// Stored events cannot be read.
+    pub fn pages(request: &HttpRequest, error: PagesError) -> Self {
+        ApiError::store(request, &StoreError::from(error))
+    }
+
+    fn status(&self) -> StatusCode {
+        if self.malformed { StatusCode::BAD_REQUEST } else { status(self.fault.code) }
+    }
+
+    /// The response.
+    pub fn response(&self) -> HttpResponse {
+        let status = self.status();
+        let mut response = HttpResponse::build(status);
+        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            let seconds = self.fault.retry_after_ms.map_or(DEFAULT_RETRY_AFTER_S, |ms| ms.div_ceil(1000));
+            response.insert_header((RETRY_AFTER, seconds));
+        }
+        if self.as_problem { self.problem(&mut response, status) } else { self.document(&mut response) }
+    }
+
+    fn document(&self, response: &mut HttpResponseBuilder) -> HttpResponse {
+        let Fault { code, message, retryable, retry_after_ms, status } = &self.fault;
+        let mut error = json!({
+            "code": code, "message": message, "retryable": retryable, "requestId": self.request_id,
+        });
+        if let Some(ms) = retry_after_ms {
+            error["retryAfterMs"] = json!(ms);
+        }
+        if let Some(status) = status {
+            error["status"] = json!(status);
+        }
+        response.json(json!({ "success": false, "error": error }))
+    }
+
+    /// RFC 9457.
+    fn problem(&self, response: &mut HttpResponseBuilder, status: StatusCode) -> HttpResponse {
+        let body = json!({
+            "type": "about:blank",
+            "title": status.canonical_reason(),
+            "status": status.as_u16(),
+            "detail": self.fault.message,
+            "code": self.fault.code,
+            "retryable": self.fault.retryable,
+            "requestId": self.request_id,
+        });
+        response.insert_header((CONTENT_TYPE, "application/problem+json")).body(body.to_string())
+    }
+}
+
+/// The status of each code.
+const fn status(code: ErrorCode) -> StatusCode {
+    match code {
+        ErrorCode::InvalidRequest | ErrorCode::IdempotencyMismatch | ErrorCode::ProviderNotConfigured => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
+        ErrorCode::Forbidden => StatusCode::FORBIDDEN,
+        ErrorCode::UnknownModel | ErrorCode::NotFound => StatusCode::NOT_FOUND,
+        ErrorCode::ResumeWithGet => StatusCode::CONFLICT,
+        ErrorCode::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::ProviderRateLimited => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::ProviderAuth
+        | ErrorCode::ProviderError
+        | ErrorCode::ProviderIncomplete
+        | ErrorCode::ProviderRefusedStream => StatusCode::BAD_GATEWAY,
+        ErrorCode::ProviderTimeout => StatusCode::GATEWAY_TIMEOUT,
+        ErrorCode::Interrupted | ErrorCode::Overloaded | ErrorCode::Draining | ErrorCode::StoreUnavailable => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+impl std::fmt::Display for ApiError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.fault.code.as_str(), self.fault.message)
+    }
+}
+
+impl actix_web::ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.response()
+    }
+}

@@ -1,0 +1,337 @@
+//! `POST /api/generate`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::error::ApiError;
+use super::input::{self, GenerateRequest};
+use super::objects::MessageObject;
+use super::sse::{self, Events, Shape, X_CONVERSATION_ID, X_GENERATION_ID};
+use super::trace::RequestId;
+use super::{App, Worker, replay};
+use crate::event::{
+    ChatMessage, ConversationId, ErrorCode, Fault, GenerationId, Links, MessageId, PROTOCOL_VERSION, Role, Start,
+    SyncId, rfc3339,
+};
+use crate::generation::{self, Deadlines, Ended, Handle, Job, Reader};
+use crate::journal::{Begin, Cursor, InputMessage, Journal, MessageStart, MessageStatus, Scope};
+use crate::store::{StoredGeneration, StoredMessage};
+use crate::upstream::Route;
+
+/// How long a request waits for the database before it is refused, in milliseconds.
+const STORE_WAIT_MS: u64 = 2_000;
+
+/// Says that a request was answered by a generation that an earlier one started.
+const IDEMPOTENT_REPLAYED: &str = "Idempotent-Replayed";
+
+/// In which form a request wants its answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Form {
+    Stream,
+    Document,
+}
+
+/// Starts a generation, or attaches to the one that the same request started before.
+pub async fn generate(
+    request: HttpRequest,
+    payload: Payload,
+    app: Data<App>,
+    worker: Data<Worker>,
+) -> Result<HttpResponse, ApiError> {
+    let received_at = Instant::now();
+    let body: GenerateRequest = input::json(&request, payload, app.config.limits.max_body_bytes).await?;
+    let refuse = |fault| ApiError::new(&request, fault);
+    body.check().map_err(refuse)?;
+    let form = match body.stream {
+        Some(true) => Form::Stream,
+        Some(false) => Form::Document,
+        None if input::accepts_event_stream(&request) => Form::Stream,
+        None => Form::Document,
+    };
+    let after = input::last_event_id(&request)?;
+    if after.is_some() && body.generation_id.is_none() {
+        let message = "A Last-Event-ID on a POST would ask again. Resume with GET /api/generations/{id}/events.";
+        return Err(refuse(Fault::new(ErrorCode::ResumeWithGet, message)));
+    }
+    let route = app.catalogue.route(body.model.as_deref()).map_err(refuse)?;
+    let id = body.generation_id.unwrap_or_else(GenerationId::new);
+    let hash = body.hash().map_err(refuse)?;
+
+    let starting = app.running.starting(id).await.map_err(refuse)?;
+    if body.generation_id.is_some()
+        && let Some(earlier) = Earlier::find(&request, &app, id).await?
+    {
+        if earlier.body_hash() != hash {
+            let message = format!("Generation {id} was started by another body; use another generationId.");
+            return Err(refuse(Fault::new(ErrorCode::IdempotencyMismatch, message)));
+        }
+        drop(starting);
+        return attach(&request, &app, earlier, form, after.unwrap_or(SyncId::ZERO)).await;
+    }
+    let (handle, reader) = start(&request, &app, &worker, &body, route, id, hash, received_at).await?;
+    drop(starting);
+
+    let cursor = cursor(&app, &handle, handle.before);
+    let patience = Duration::from_millis(app.config.stream.head_wait_ms).saturating_sub(received_at.elapsed());
+    match form {
+        Form::Stream => {
+            handle.head(patience).await.map_err(refuse)?;
+            let mut head = sse::head(handle.journal.id(), Some(id));
+            Ok(stream(&app, &mut head, cursor, reader))
+        }
+        Form::Document => {
+            drop(cursor);
+            let ended = ended(&request, &handle).await?;
+            drop(reader);
+            document(&request, &app, &handle, &ended).await
+        }
+    }
+}
+
+fn cursor(app: &App, handle: &Handle, after: SyncId) -> Cursor {
+    let scope = Scope::Generation(handle.id);
+    Cursor::new(handle.journal.clone(), app.registry.pages().clone(), scope, after, None)
+}
+
+fn stream(app: &App, head: &mut HttpResponseBuilder, cursor: Cursor, reader: Reader) -> HttpResponse {
+    head.streaming(Events::new(cursor, Vec::new(), Shape::Plain, app.config.stream.heartbeat_ms, Some(reader)))
+}
+
+async fn ended(request: &HttpRequest, handle: &Handle) -> Result<Arc<Ended>, ApiError> {
+    let gone = || ApiError::new(request, Fault::new(ErrorCode::Internal, "The generation is gone."));
+    handle.ended().await.ok_or_else(gone)
+}
+
+#[allow(clippy::too_many_arguments, reason = "each is one fact about the request, used once")]
+async fn start(
+    request: &HttpRequest,
+    app: &Data<App>,
+    worker: &Worker,
+    body: &GenerateRequest,
+    route: Route,
+    id: GenerationId,
+    body_hash: [u8; 32],
+    received_at: Instant,
+) -> Result<(Arc<Handle>, Reader), ApiError> {
+    let refuse = |fault| ApiError::new(request, fault);
+    let admission = app.running.admit().map_err(refuse)?;
+    let (journal, new_conversation) = journal(request, app, body.conversation_id).await?;
+    let history = match new_conversation {
+        true => Vec::new(),
+        false => history(request, app, journal.id()).await?,
+    };
+    let message = MessageId::new();
+    let at_us = chrono::Utc::now().timestamp_micros();
+    let input: Vec<InputMessage> = body.input().into_iter().map(input_message).collect();
+    let begin = Begin {
+        conversation: journal.id(),
+        new_conversation,
+        generation: id,
+        body_hash,
+        request_id: RequestId::of(request).to_string(),
+        output: vec![MessageStart {
+            id: message,
+            provider: route.name().to_owned(),
+            model: route.model().to_owned(),
+            metadata: body.metadata.clone(),
+        }],
+        at_us,
+        input,
+    };
+    let start = Start {
+        protocol: PROTOCOL_VERSION,
+        conversation_id: journal.id(),
+        message_id: message,
+        generation_id: id,
+        role: Role::Assistant,
+        reply_to: begin.input.last().map(|input| input.id),
+        provider: route.name().to_owned(),
+        model: route.model().to_owned(),
+        created_at: rfc3339(at_us),
+        links: Links::new(&app.config.server.base_path, journal.id(), id),
+        streaming: true,
+    };
+    let stream = &app.config.stream;
+    let handle = Handle::new(id, message, journal, body_hash);
+    let reader = handle.read();
+    app.running.insert(handle.clone());
+    generation::spawn(Job {
+        handle: handle.clone(),
+        running: app.running.clone(),
+        admission,
+        request: body.model_request(route.model(), history),
+        begin,
+        start,
+        route,
+        client: worker.client.clone(),
+        on_disconnect: body.on_disconnect().unwrap_or(stream.on_disconnect),
+        deadlines: Deadlines {
+            store_ms: STORE_WAIT_MS,
+            first_byte_ms: stream.first_byte_timeout_ms,
+            silence_ms: stream.silence_timeout_ms,
+            total_ms: stream.total_timeout_ms,
+            end_ms: app.config.store.max_end_wait_ms,
+        },
+        received_at,
+    });
+    Ok((handle, reader))
+}
+
+async fn journal(
+    request: &HttpRequest,
+    app: &App,
+    conversation: Option<ConversationId>,
+) -> Result<(Arc<Journal>, bool), ApiError> {
+    match conversation {
+        None => Ok((app.registry.create(ConversationId::new()), true)),
+        Some(id) => app.registry.open_or_create(id).await.map_err(|error| ApiError::pages(request, error)),
+    }
+}
+
+/// The conversation so far, as a model is given it: what failed is left out.
+async fn history(
+    request: &HttpRequest,
+    app: &App,
+    conversation: ConversationId,
+) -> Result<Vec<ChatMessage>, ApiError> {
+    let messages = app.store.messages(conversation).await.map_err(|error| ApiError::store(request, &error))?;
+    let usable = |message: &StoredMessage| {
+        matches!(message.status, MessageStatus::Complete | MessageStatus::Cancelled)
+            && (message.role != Role::Assistant
+                || !message.content.text.is_empty()
+                || !message.content.tool_calls.is_empty())
+    };
+    Ok(messages
+        .into_iter()
+        .filter(usable)
+        .map(|message| ChatMessage {
+            role: message.role,
+            content: message.content.text,
+            tool_calls: message.content.tool_calls,
+            tool_call_id: message.tool_call_id,
+        })
+        .collect())
+}
+
+fn input_message(message: ChatMessage) -> InputMessage {
+    InputMessage {
+        id: MessageId::new(),
+        role: message.role,
+        content: message.content,
+        tool_calls: message.tool_calls,
+        tool_call_id: message.tool_call_id,
+    }
+}
+
+/// A generation that an earlier request started.
+enum Earlier {
+    Running(Arc<Handle>),
+    Stored(Box<StoredGeneration>),
+}
+
+impl Earlier {
+    async fn find(request: &HttpRequest, app: &App, id: GenerationId) -> Result<Option<Self>, ApiError> {
+        if let Some(handle) = app.running.get(id) {
+            return Ok(Some(Earlier::Running(handle)));
+        }
+        let stored = app.store.generation(id).await.map_err(|error| ApiError::store(request, &error))?;
+        Ok(stored.map(|stored| Earlier::Stored(Box::new(stored))))
+    }
+
+    fn body_hash(&self) -> &[u8] {
+        match self {
+            Earlier::Running(handle) => &handle.body_hash,
+            Earlier::Stored(stored) => &stored.body_hash,
+        }
+    }
+}
+
+async fn attach(
+    request: &HttpRequest,
+    app: &Data<App>,
+    earlier: Earlier,
+    form: Form,
+    after: SyncId,
+) -> Result<HttpResponse, ApiError> {
+    let mut response = match (earlier, form) {
+        (Earlier::Running(handle), Form::Stream) => {
+            let reader = handle.read();
+            handle.head(Duration::ZERO).await.map_err(|fault| ApiError::new(request, fault))?;
+            let mut head = sse::head(handle.journal.id(), Some(handle.id));
+            stream(app, &mut head, cursor(app, &handle, after.max(handle.before)), reader)
+        }
+        (Earlier::Running(handle), Form::Document) => {
+            let reader = handle.read();
+            let ended = ended(request, &handle).await?;
+            drop(reader);
+            document(request, app, &handle, &ended).await?
+        }
+        (Earlier::Stored(stored), Form::Stream) => replay::stored_stream(request, app, &stored, after).await?,
+        (Earlier::Stored(stored), Form::Document) => stored_document(request, *stored)?,
+    };
+    let replayed = actix_web::http::header::HeaderValue::from_static("true");
+    response.headers_mut().insert(
+        actix_web::http::header::HeaderName::from_bytes(IDEMPOTENT_REPLAYED.as_bytes())
+            .map_err(|_| ApiError::new(request, Fault::new(ErrorCode::Internal, "a header name is wrong")))?,
+        replayed,
+    );
+    Ok(response)
+}
+
+/// The JSON form of a generation that has just ended.
+async fn document(
+    request: &HttpRequest,
+    app: &App,
+    handle: &Handle,
+    ended: &Ended,
+) -> Result<HttpResponse, ApiError> {
+    if let Some(fault) = &ended.fault {
+        return Err(ApiError::new(request, fault.clone()));
+    }
+    let last = (ended.last > SyncId::ZERO).then_some(ended.last);
+    let stored = app.store.generation(handle.id).await.ok().flatten();
+    let message = stored.and_then(|stored| stored.output().next().cloned());
+    let created_at_us = message.as_ref().map_or(ended.message.at_us, |message| message.created_at_us);
+    let mut object = MessageObject::of_end(&ended.message, last, rfc3339(created_at_us));
+    object.metadata = message.map(|message| message.metadata).unwrap_or_default();
+    Ok(answer(handle.journal.id(), handle.id, object))
+}
+
+/// The JSON form of a generation from the database.
+fn stored_document(request: &HttpRequest, stored: StoredGeneration) -> Result<HttpResponse, ApiError> {
+    let (id, conversation) = (stored.id, stored.conversation);
+    let Some(message) = stored.output().next().cloned() else {
+        return Err(ApiError::not_found(request, format!("Generation {id} has no message.")));
+    };
+    if let Some(error) = message.error {
+        return Err(ApiError::new(request, Fault::new(error.code, error.message)));
+    }
+    Ok(answer(conversation, id, MessageObject::from(message)))
+}
+
+fn answer(conversation: ConversationId, generation: GenerationId, message: MessageObject) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((X_GENERATION_ID, generation.to_string()))
+        .insert_header((X_CONVERSATION_ID, conversation.to_string()))
+        .json(json!({
+            "success": true,
+            "role": message.role,
+            "content": message.content,
+            "response": message.content,
+            "reasoning": message.reasoning,
+            "toolCalls": message.tool_calls,
+            "usage": message.usage,
+            "provider": message.provider,
+            "model": message.model,
+            "finishReason": message.finish_reason,
+            "conversationId": conversation,
+            "messageId": message.id,
+            "generationId": generation,
+            "data": message,
+        }))
+}

@@ -1,0 +1,140 @@
+//! `/api/generations/{id}`: state, events, cancel.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::error::ApiError;
+use super::objects::{GenerationObject, MessageObject};
+use super::{App, input, replay};
+use crate::event::{GenerationId, MessageId, SyncId};
+use crate::generation::{Handle, State};
+use crate::journal::MessageStatus;
+use crate::store::StoredGeneration;
+
+/// How long a cancel waits for the end that it asked for before it answers without it.
+const CANCEL_WAIT: Duration = Duration::from_secs(5);
+
+/// `GET /api/generations/{id}`.
+pub async fn show(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, ApiError> {
+    let id: GenerationId = input::id(&request, "id")?;
+    let running = app.running.get(id);
+    let stored = stored(&request, &app, id).await?;
+    match (running, stored) {
+        (Some(handle), stored) => Ok(HttpResponse::Ok().json(live_object(&handle, stored))),
+        (None, Some(stored)) => Ok(HttpResponse::Ok().json(stored_object(stored))),
+        (None, None) => Err(unknown(&request, id)),
+    }
+}
+
+/// `GET /api/generations/{id}/events`.
+pub async fn events(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, ApiError> {
+    let id: GenerationId = input::id(&request, "id")?;
+    let resume = input::resume(&request)?;
+    if let Some(handle) = app.running.get(id) {
+        let reader = handle.read();
+        // Before the first row there is nothing to read yet.
+        handle.head(Duration::ZERO).await.map_err(|fault| ApiError::new(&request, fault))?;
+        let journal = handle.journal.clone();
+        return replay::generation_stream(&request, &app, &journal, id, None, resume, Some(reader)).await;
+    }
+    let stored = stored(&request, &app, id).await?.ok_or_else(|| unknown(&request, id))?;
+    let journal = replay::journal(&request, &app, stored.conversation).await?;
+    replay::generation_stream(&request, &app, &journal, id, Some(&stored), resume, None).await
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CancelRequest {
+    #[serde(alias = "message_id")]
+    message_id: Option<MessageId>,
+}
+
+/// `POST /api/generations/{id}/cancel`.
+pub async fn cancel(request: HttpRequest, payload: Payload, app: Data<App>) -> Result<HttpResponse, ApiError> {
+    let id: GenerationId = input::id(&request, "id")?;
+    let limit = app.config.limits.max_body_bytes;
+    let CancelRequest { message_id } = input::json_or_default(&request, payload, limit).await?;
+    let no_message = |message: MessageId| {
+        ApiError::not_found(&request, format!("Generation {id} makes no message {message}."))
+    };
+    if let Some(handle) = app.running.get(id) {
+        if let Some(message) = message_id.filter(|message| *message != handle.message) {
+            return Err(no_message(message));
+        }
+        handle.cancel();
+        // An end that takes long is stored later; the answer then says how far it is.
+        _ = tokio::time::timeout(CANCEL_WAIT, handle.ended()).await;
+        let stored = stored(&request, &app, id).await?;
+        return Ok(HttpResponse::Ok().json(live_object(&handle, stored)));
+    }
+    if let Some(stored) = stored(&request, &app, id).await? {
+        if let Some(message) = message_id.filter(|message| !stored.output().any(|made| made.id == *message)) {
+            return Err(no_message(message));
+        }
+        return Ok(HttpResponse::Ok().json(stored_object(stored)));
+    }
+    app.running.cancel_early(id).map_err(|fault| ApiError::new(&request, fault))?;
+    let status = MessageStatus::Cancelled.as_str();
+    Ok(HttpResponse::Accepted().json(json!({ "success": true, "generationId": id, "status": status })))
+}
+
+async fn stored(
+    request: &HttpRequest,
+    app: &App,
+    id: GenerationId,
+) -> Result<Option<StoredGeneration>, ApiError> {
+    app.store.generation(id).await.map_err(|error| ApiError::store(request, &error))
+}
+
+fn unknown(request: &HttpRequest, id: GenerationId) -> ApiError {
+    ApiError::not_found(request, format!("There is no generation {id}."))
+}
+
+fn stored_object(stored: StoredGeneration) -> GenerationObject {
+    let messages: Vec<MessageObject> = stored.output().cloned().map(MessageObject::from).collect();
+    GenerationObject {
+        success: true,
+        generation_id: stored.id,
+        conversation_id: stored.conversation,
+        status: stored.status.as_str(),
+        usage: messages.last().and_then(|message| message.usage.clone()),
+        last_sync_id: stored.last,
+        messages,
+    }
+}
+
+/// A generation of this process: the rows that began it, with what this process knows better.
+fn live_object(handle: &Arc<Handle>, stored: Option<StoredGeneration>) -> GenerationObject {
+    let began = stored.and_then(|stored| stored.output().next().cloned()).map(MessageObject::from);
+    let (status, last, message) = match handle.state() {
+        State::Ended(ended) => {
+            let created_at = began.as_ref().map(|began| began.created_at.clone()).unwrap_or_default();
+            let last = (ended.last > SyncId::ZERO).then_some(ended.last);
+            let mut message = MessageObject::of_end(&ended.message, last, created_at);
+            message.metadata = began.map(|began| began.metadata).unwrap_or_default();
+            (ended.message.status, last, Some(message))
+        }
+        _ => {
+            let snapshot = handle.journal.snapshots(Some(handle.id)).into_iter().next();
+            let message = match (began, snapshot) {
+                (Some(began), Some(snapshot)) => Some(began.with_content_so_far(&snapshot.fold)),
+                (began, _) => began,
+            };
+            (MessageStatus::Streaming, None, message)
+        }
+    };
+    GenerationObject {
+        success: true,
+        generation_id: handle.id,
+        conversation_id: handle.journal.id(),
+        status: status.as_str(),
+        usage: message.as_ref().and_then(|message| message.usage.clone()),
+        last_sync_id: last,
+        messages: message.into_iter().collect(),
+    }
+}

@@ -1,0 +1,48 @@
+//! What can be asked, whether the server is well, and the answer to everything else.
+
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::{Value, json};
+
+use super::App;
+use super::error::ApiError;
+use crate::event::{ErrorCode, Fault};
+
+/// `GET /api/models`.
+pub async fn list(app: Data<App>) -> HttpResponse {
+    let models: Vec<Value> = app
+        .catalogue
+        .models()
+        .into_iter()
+        .map(|model| {
+            json!({
+                "id": model.id,
+                "provider": model.provider,
+                "model": model.model,
+                "reasoning": model.reasoning,
+                "available": model.available,
+            })
+        })
+        .collect();
+    HttpResponse::Ok().json(json!({ "models": models, "default": app.config.default.model }))
+}
+
+/// `GET /healthz`: the process answers.
+pub async fn healthz() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "status": "ok" }))
+}
+
+/// `GET /readyz`: new requests are welcome.
+pub async fn readyz(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, ApiError> {
+    if app.running.is_draining() {
+        let message = "The gateway is about to end and takes no new requests.";
+        return Err(ApiError::new(&request, Fault::new(ErrorCode::Draining, message)));
+    }
+    app.store.ping().await.map_err(|error| ApiError::store(&request, &error))?;
+    Ok(HttpResponse::Ok().json(json!({ "status": "ok" })))
+}
+
+/// Everything that is no route.
+pub async fn nowhere(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    Err(ApiError::not_found(&request, format!("There is nothing at {} {}.", request.method(), request.path())))
+}

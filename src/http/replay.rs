@@ -1,0 +1,254 @@
+//! Readers that come back: what they get first, and from where they go on.
+
+use std::sync::Arc;
+
+use actix_web::web::{Bytes, Data};
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::App;
+use super::error::ApiError;
+use super::input::Resume;
+use super::sse::{self, Events, Shape};
+use crate::dialect::native::{self, Verdict};
+use crate::event::{
+    Complete, ConversationId, ErrorCode, ErrorEvent, Event, FinishReason, GenerationId, MessageId, SyncId, UserMessage,
+};
+use crate::generation::Reader;
+use crate::journal::{Cursor, Journal, MessageStatus, Scope, Snapshot};
+use crate::store::{StoredGeneration, StoredMessage};
+
+/// What a position in `journal` gets.
+pub fn verdict(journal: &Journal, resume: Resume) -> Verdict {
+    if resume.after > journal.last() {
+        Verdict::Unknown
+    } else if resume.compact || resume.after < journal.trimmed() {
+        Verdict::Compacted
+    } else {
+        Verdict::Exact
+    }
+}
+
+/// The journal of a conversation that must be there.
+pub async fn journal(request: &HttpRequest, app: &App, id: ConversationId) -> Result<Arc<Journal>, ApiError> {
+    let journal = app.registry.open(id).await.map_err(|error| ApiError::pages(request, error))?;
+    journal.ok_or_else(|| ApiError::not_found(request, format!("There is no conversation {id}.")))
+}
+
+/// Where the frames of a compacted answer leave a reader.
+struct Compacted {
+    frames: Vec<Bytes>,
+    position: SyncId,
+    /// Whether the final terminal event is among the frames.
+    ended: bool,
+}
+
+/// A finished generation from its first event or from after a position, without a word about resuming.
+pub async fn stored_stream(
+    request: &HttpRequest,
+    app: &Data<App>,
+    stored: &StoredGeneration,
+    after: SyncId,
+) -> Result<HttpResponse, ApiError> {
+    let journal = journal(request, app, stored.conversation).await?;
+    let resume = Resume { after, compact: false };
+    match verdict(&journal, resume) {
+        Verdict::Exact => {
+            let cursor = cursor(app, &journal, Scope::Generation(stored.id), after, stored.last);
+            Ok(respond(app, &journal, Some(stored.id), Events::new(cursor, Vec::new(), Shape::Plain, heartbeat(app), None)))
+        }
+        _ => generation_stream(request, app, &journal, stored.id, Some(stored), resume, None).await,
+    }
+}
+
+/// A generation from a position on: live, or from the database where `stored` is given.
+pub async fn generation_stream(
+    request: &HttpRequest,
+    app: &Data<App>,
+    journal: &Arc<Journal>,
+    id: GenerationId,
+    stored: Option<&StoredGeneration>,
+    resume: Resume,
+    reader: Option<Reader>,
+) -> Result<HttpResponse, ApiError> {
+    let until = stored.and_then(|stored| stored.last).or_else(|| journal.ended(id));
+    if until.is_some_and(|until| resume.after >= until) && resume.after <= journal.last() {
+        return Ok(HttpResponse::NoContent().finish());
+    }
+    let verdict = verdict(journal, resume);
+    let mut first = vec![native::resumed(verdict, resume.after)];
+    let mut position = resume.after;
+    let mut until = until;
+    if verdict != Verdict::Exact {
+        let compacted = match compacted_live(journal, id) {
+            Some(compacted) => compacted,
+            None => compacted_stored(request, app, journal, id).await?,
+        };
+        first.extend(compacted.frames);
+        position = compacted.position;
+        if compacted.ended {
+            until = Some(position);
+        }
+    }
+    let cursor = cursor(app, journal, Scope::Generation(id), position, until);
+    Ok(respond(app, journal, Some(id), Events::new(cursor, first, Shape::Plain, heartbeat(app), reader)))
+}
+
+/// A whole conversation from a position on.
+pub async fn conversation_stream(
+    request: &HttpRequest,
+    app: &Data<App>,
+    journal: &Arc<Journal>,
+    resume: Resume,
+) -> Result<HttpResponse, ApiError> {
+    let verdict = verdict(journal, resume);
+    let mut first = vec![native::resumed(verdict, resume.after)];
+    let mut position = resume.after;
+    if verdict != Verdict::Exact {
+        let (frames, through) = compacted_conversation(request, app, journal).await?;
+        first.extend(frames);
+        position = through;
+    }
+    let cursor = cursor(app, journal, Scope::Conversation, position, None);
+    let events = Events::new(cursor, first, Shape::Addressed, heartbeat(app), None);
+    Ok(respond(app, journal, None, events.until(app.closing.subscribe())))
+}
+
+fn heartbeat(app: &App) -> u64 {
+    app.config.stream.heartbeat_ms
+}
+
+fn cursor(app: &App, journal: &Arc<Journal>, scope: Scope, after: SyncId, until: Option<SyncId>) -> Cursor {
+    Cursor::new(journal.clone(), app.registry.pages().clone(), scope, after, until)
+}
+
+fn respond(app: &App, journal: &Journal, generation: Option<GenerationId>, events: Events) -> HttpResponse {
+    debug_assert!(heartbeat(app) > 0);
+    sse::head(journal.id(), generation).streaming(events)
+}
+
+fn compacted_live(journal: &Journal, id: GenerationId) -> Option<Compacted> {
+    let snapshots = journal.snapshots(Some(id));
+    let position = snapshots.iter().map(|snapshot| snapshot.through).min()?;
+    let frames = snapshots
+        .iter()
+        .map(|snapshot| native::single(Some(snapshot.through), &reset_live(snapshot), None))
+        .collect();
+    Some(Compacted { frames, position, ended: false })
+}
+
+fn reset_live(Snapshot { owner, fold, through }: &Snapshot) -> Event {
+    Event::Reset(Box::new(fold.reset(owner.message, MessageStatus::Streaming.as_str(), *through)))
+}
+
+async fn compacted_stored(
+    request: &HttpRequest,
+    app: &App,
+    journal: &Journal,
+    id: GenerationId,
+) -> Result<Compacted, ApiError> {
+    let stored = app.store.generation(id).await.map_err(|error| ApiError::store(request, &error))?;
+    let gone = || ApiError::not_found(request, format!("There is no generation {id}."));
+    let stored = stored.ok_or_else(gone)?;
+    let mut frames = Vec::new();
+    let mut position = SyncId::ZERO;
+    let mut ended = false;
+    for message in stored.output() {
+        let last = message.last.unwrap_or_else(|| journal.last());
+        let through = last.before();
+        frames.push(native::single(Some(through), &reset_stored(message, through), None));
+        position = position.max(through);
+        // Where the exact events are gone the terminal one is too, and is made from the row.
+        if last <= journal.trimmed() {
+            frames.push(native::single(Some(last), &terminal(message, &stored.request_id), None));
+            position = position.max(last);
+            ended = Some(last) == stored.last;
+        }
+    }
+    Ok(Compacted { frames, position, ended })
+}
+
+/// One `message` or `reset` a message. Only the last frame has a number: a reader that is cut before it comes back to
+/// its old position and gets all of it again.
+async fn compacted_conversation(
+    request: &HttpRequest,
+    app: &App,
+    journal: &Journal,
+) -> Result<(Vec<Bytes>, SyncId), ApiError> {
+    let live = journal.snapshots(None);
+    let through = live.iter().map(|snapshot| snapshot.through).min().unwrap_or_else(|| journal.last());
+    let stored = app.store.messages(journal.id()).await.map_err(|error| ApiError::store(request, &error))?;
+    let mut events: Vec<(Event, MessageId)> = Vec::new();
+    for message in &stored {
+        let is_live = |other: &StoredMessage| live.iter().any(|snapshot| snapshot.owner.message == other.id);
+        let known = |other: &StoredMessage| is_live(other) || other.last.is_some_and(|last| last <= through);
+        if message.model.is_none() {
+            // A client's message belongs before what answers it.
+            if stored.iter().any(|other| other.generation == message.generation && known(other)) {
+                let event = UserMessage {
+                    message_id: message.id,
+                    role: message.role,
+                    content: message.content.text.clone(),
+                };
+                events.push((Event::Message(event), message.id));
+            }
+        } else if !is_live(message) && known(message) {
+            events.push((reset_stored(message, through), message.id));
+            events.push((terminal(message, ""), message.id));
+        }
+    }
+    for snapshot in &live {
+        events.push((reset_live(&Snapshot { through, ..snapshot.clone() }), snapshot.owner.message));
+    }
+    let last = events.len().saturating_sub(1);
+    let frames = events
+        .iter()
+        .enumerate()
+        .map(|(place, (event, message))| native::single((place == last).then_some(through), event, Some(*message)))
+        .collect();
+    Ok((frames, through))
+}
+
+fn reset_stored(message: &StoredMessage, through: SyncId) -> Event {
+    Event::Reset(Box::new(message.content.reset(message.id, message.status.as_str(), through)))
+}
+
+/// The terminal event of a stored message, as it was.
+fn terminal(message: &StoredMessage, request_id: &str) -> Event {
+    let provider = message.provider.clone();
+    match &message.error {
+        Some(error) => Event::Error(Box::new(ErrorEvent {
+            code: error.code,
+            message: error.message.clone(),
+            retryable: error.code.retryable(),
+            retry_after_ms: None,
+            provider,
+            status: None,
+            usage: message.content.usage.clone(),
+            stored: true,
+            request_id: request_id.to_owned(),
+            is_final: true,
+        })),
+        None if message.status == MessageStatus::Error => Event::Error(Box::new(ErrorEvent {
+            code: ErrorCode::Internal,
+            message: String::new(),
+            retryable: false,
+            retry_after_ms: None,
+            provider,
+            status: None,
+            usage: None,
+            stored: true,
+            request_id: request_id.to_owned(),
+            is_final: true,
+        })),
+        None => Event::Complete(Box::new(Complete {
+            finish_reason: message.finish_reason.unwrap_or(FinishReason::Stop),
+            provider: provider.unwrap_or_default(),
+            model: message.model.clone().unwrap_or_default(),
+            usage: message.content.usage.clone(),
+            timing: message.timing.unwrap_or_default(),
+            stored: true,
+            check: message.content.check(),
+            is_final: true,
+        })),
+    }
+}
