@@ -1,3 +1,5 @@
-//! The `thinkwire` binary.
+//! The `thinkwire` binary: everything is in the library.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    thinkwire::cli::run()
+}

@@ -187,8 +187,8 @@ fn plain_variables(files: &Map<String, Value>, variables: &Variables, mistakes: 
     layer
 }
 
-/// `THINKWIRE__SECTION__KEY`. Names are matched without regard to case, and `_` also stands for the `-` of a name that
-/// a file has brought in, because variables' names cannot hold one.
+/// `THINKWIRE__SECTION__KEY`. Names are matched without regard to case, and `_` also stands for the `-` of an HTTP header
+/// and of a name that a file has brought in, because variables' names cannot hold one.
 fn named_variables(files: &Map<String, Value>, variables: &Variables, mistakes: &Mistakes) -> Layer {
     let mut layer = Layer::default();
     for (name, value) in variables {
@@ -203,6 +203,8 @@ fn named_variables(files: &Map<String, Value>, variables: &Variables, mistakes: 
                 ValueKind::Table(table) => Some(table),
                 _ => None,
             });
+            let is_header = path.last().is_some_and(|table| table == "headers");
+            let part = if is_header { part.replace('_', "-") } else { part };
             path.push(existing.map_or(part, |(key, _)| key.clone()));
         }
         if path.iter().any(String::is_empty) {

@@ -73,11 +73,19 @@ enum Outcome {
 
 impl Job {
     async fn run(self) {
+        match self.begin_and_relay().await {
+            Ok((writer, outcome)) => {
+                let opened = matches!(self.handle.state(), State::Open);
+                self.end(writer, outcome, opened).await;
+            }
+            Err(fault) => self.never_began(fault),
+        }
+    }
+
+    /// Everything up to the provider's end. A fault means that nothing was stored, so that there is nothing to end.
+    async fn begin_and_relay(&self) -> Result<(Writer, Outcome), Fault> {
         let row = self.handle.journal.push(Write::Begin(Box::new(self.begin.clone())), true);
-        let (opening, early) = match self.store_and_open(row).await {
-            Ok(both) => both,
-            Err(fault) => return self.never_began(fault),
-        };
+        let (opening, early) = self.store_and_open(row).await?;
         for message in &self.begin.input {
             let event = Event::Message(UserMessage {
                 message_id: message.id,
@@ -92,7 +100,7 @@ impl Job {
         writer.append(&[Event::Start(Box::new(self.start.clone()))], 0).await;
         self.handle.set_state(State::Stored);
 
-        let mut watch = Watch::new(&self);
+        let mut watch = Watch::new(self);
         let outcome = match watch.open(opening, early).await {
             Ok(stream) => {
                 self.handle.set_state(State::Open);
@@ -100,8 +108,7 @@ impl Job {
             }
             Err(outcome) => outcome,
         };
-        let opened = matches!(self.handle.state(), State::Open);
-        self.end(writer, outcome, opened).await;
+        Ok((writer, outcome))
     }
 
     /// Stores what must be stored before a head goes out, and opens the provider's stream meanwhile.
@@ -281,7 +288,11 @@ impl<'a> Watch<'a> {
         watch
     }
 
-    async fn open(&mut self, mut opening: Opening<'a>, early: Option<Result<Stream, Fault>>) -> Result<Stream, Outcome> {
+    async fn open(
+        &mut self,
+        mut opening: Opening<'a>,
+        early: Option<Result<Stream, Fault>>,
+    ) -> Result<Stream, Outcome> {
         if let Some(opened) = early {
             return opened.map_err(Outcome::Failed);
         }

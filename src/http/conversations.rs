@@ -33,11 +33,9 @@ pub async fn list(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, 
             ApiError::malformed(&request, "cursor is not one that this server gave; leave it out to begin.")
         })?),
     };
-    let found =
-        app.store.conversations(after, limit).await.map_err(|error| ApiError::store(&request, &error))?;
-    let next = found.last().filter(|_| found.len() as u32 == limit).map(|last| {
-        format!("{}_{}", last.updated_at_us, last.id)
-    });
+    let found = app.store.conversations(after, limit).await.map_err(|error| ApiError::store(&request, &error))?;
+    let next =
+        found.last().filter(|_| found.len() as u32 == limit).map(|last| format!("{}_{}", last.updated_at_us, last.id));
     let conversations: Vec<ConversationObject> = found.into_iter().map(Into::into).collect();
     Ok(HttpResponse::Ok().json(json!({ "conversations": conversations, "nextCursor": next })))
 }
@@ -87,8 +85,7 @@ pub async fn show(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, 
 /// `GET /api/conversations/{id}/messages`: oldest first.
 pub async fn messages(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, ApiError> {
     let conversation = find(&request, &app).await?;
-    let messages =
-        app.store.messages(conversation.id).await.map_err(|error| ApiError::store(&request, &error))?;
+    let messages = app.store.messages(conversation.id).await.map_err(|error| ApiError::store(&request, &error))?;
     // What is being made right now is in the journal, not in its row.
     let live = match app.registry.open(conversation.id).await {
         Ok(Some(journal)) => journal.snapshots(None),

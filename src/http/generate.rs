@@ -194,11 +194,7 @@ async fn journal(
 }
 
 /// The conversation so far, as a model is given it: what failed is left out.
-async fn history(
-    request: &HttpRequest,
-    app: &App,
-    conversation: ConversationId,
-) -> Result<Vec<ChatMessage>, ApiError> {
+async fn history(request: &HttpRequest, app: &App, conversation: ConversationId) -> Result<Vec<ChatMessage>, ApiError> {
     let messages = app.store.messages(conversation).await.map_err(|error| ApiError::store(request, &error))?;
     let usable = |message: &StoredMessage| {
         matches!(message.status, MessageStatus::Complete | MessageStatus::Cancelled)
@@ -284,12 +280,7 @@ async fn attach(
 }
 
 /// The JSON form of a generation that has just ended.
-async fn document(
-    request: &HttpRequest,
-    app: &App,
-    handle: &Handle,
-    ended: &Ended,
-) -> Result<HttpResponse, ApiError> {
+async fn document(request: &HttpRequest, app: &App, handle: &Handle, ended: &Ended) -> Result<HttpResponse, ApiError> {
     if let Some(fault) = &ended.fault {
         return Err(ApiError::new(request, fault.clone()));
     }

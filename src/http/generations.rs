@@ -59,9 +59,8 @@ pub async fn cancel(request: HttpRequest, payload: Payload, app: Data<App>) -> R
     let id: GenerationId = input::id(&request, "id")?;
     let limit = app.config.limits.max_body_bytes;
     let CancelRequest { message_id } = input::json_or_default(&request, payload, limit).await?;
-    let no_message = |message: MessageId| {
-        ApiError::not_found(&request, format!("Generation {id} makes no message {message}."))
-    };
+    let no_message =
+        |message: MessageId| ApiError::not_found(&request, format!("Generation {id} makes no message {message}."));
     if let Some(handle) = app.running.get(id) {
         if let Some(message) = message_id.filter(|message| *message != handle.message) {
             return Err(no_message(message));
@@ -83,11 +82,7 @@ pub async fn cancel(request: HttpRequest, payload: Payload, app: Data<App>) -> R
     Ok(HttpResponse::Accepted().json(json!({ "success": true, "generationId": id, "status": status })))
 }
 
-async fn stored(
-    request: &HttpRequest,
-    app: &App,
-    id: GenerationId,
-) -> Result<Option<StoredGeneration>, ApiError> {
+async fn stored(request: &HttpRequest, app: &App, id: GenerationId) -> Result<Option<StoredGeneration>, ApiError> {
     app.store.generation(id).await.map_err(|error| ApiError::store(request, &error))
 }
 

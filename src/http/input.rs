@@ -198,7 +198,8 @@ pub async fn json_or_default<T: DeserializeOwned + Default>(
     if body.is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(&body).map_err(|error| ApiError::malformed(request, format!("The body does not fit: {error}.")))
+    serde_json::from_slice(&body)
+        .map_err(|error| ApiError::malformed(request, format!("The body does not fit: {error}.")))
 }
 
 async fn body(request: &HttpRequest, payload: Payload, max_bytes: usize) -> Result<Bytes, ApiError> {
@@ -279,7 +280,7 @@ fn number(request: &HttpRequest, name: &str, text: &str) -> Result<SyncId, ApiEr
 /// Whether the client asked for Server-Sent Events by its `Accept` header.
 pub fn accepts_event_stream(request: &HttpRequest) -> bool {
     let accepted = request.headers().get_all("accept").filter_map(|value| value.to_str().ok());
-    accepted.flat_map(|value| value.split(',')).any(|kind| {
-        kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
-    })
+    accepted
+        .flat_map(|value| value.split(','))
+        .any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream")))
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use actix_web::web;
 use tokio::sync::watch;
 
-pub use trace::RequestId;
+pub use trace::{RequestId, trace};
 
 use crate::config::Config;
 use crate::generation::Running;

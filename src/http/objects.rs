@@ -50,11 +50,7 @@ pub struct ReasoningBlock {
 
 fn reasoning_blocks(fold: &Fold) -> Vec<ReasoningBlock> {
     fold.reasoning_blocks()
-        .map(|block| ReasoningBlock {
-            kind: "reasoning",
-            text: block.text.to_owned(),
-            duration_ms: block.duration_ms,
-        })
+        .map(|block| ReasoningBlock { kind: "reasoning", text: block.text.to_owned(), duration_ms: block.duration_ms })
         .collect()
 }
 

@@ -54,7 +54,12 @@ pub async fn stored_stream(
     match verdict(&journal, resume) {
         Verdict::Exact => {
             let cursor = cursor(app, &journal, Scope::Generation(stored.id), after, stored.last);
-            Ok(respond(app, &journal, Some(stored.id), Events::new(cursor, Vec::new(), Shape::Plain, heartbeat(app), None)))
+            Ok(respond(
+                app,
+                &journal,
+                Some(stored.id),
+                Events::new(cursor, Vec::new(), Shape::Plain, heartbeat(app), None),
+            ))
         }
         _ => generation_stream(request, app, &journal, stored.id, Some(stored), resume, None).await,
     }
@@ -129,10 +134,8 @@ fn respond(app: &App, journal: &Journal, generation: Option<GenerationId>, event
 fn compacted_live(journal: &Journal, id: GenerationId) -> Option<Compacted> {
     let snapshots = journal.snapshots(Some(id));
     let position = snapshots.iter().map(|snapshot| snapshot.through).min()?;
-    let frames = snapshots
-        .iter()
-        .map(|snapshot| native::single(Some(snapshot.through), &reset_live(snapshot), None))
-        .collect();
+    let frames =
+        snapshots.iter().map(|snapshot| native::single(Some(snapshot.through), &reset_live(snapshot), None)).collect();
     Some(Compacted { frames, position, ended: false })
 }
 
@@ -184,11 +187,8 @@ async fn compacted_conversation(
         if message.model.is_none() {
             // A client's message belongs before what answers it.
             if stored.iter().any(|other| other.generation == message.generation && known(other)) {
-                let event = UserMessage {
-                    message_id: message.id,
-                    role: message.role,
-                    content: message.content.text.clone(),
-                };
+                let event =
+                    UserMessage { message_id: message.id, role: message.role, content: message.content.text.clone() };
                 events.push((Event::Message(event), message.id));
             }
         } else if !is_live(message) && known(message) {

@@ -4,6 +4,7 @@
 //! task: a decoder is given bytes and gives back events.
 
 mod blocks;
+pub mod demo;
 mod lenient;
 pub mod openai_chat;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::{Decoder, by_name};
-use crate::event::{Digest, Event, Fault, FinishReason, Usage};
+use crate::event::{Digest, ErrorCode, Event, Fault, FinishReason, Usage};
 
 /// What a message came to.
 #[derive(Default, PartialEq, Debug)]
@@ -119,6 +119,12 @@ impl Message {
             if !got.starts_with("error: ") || !got.contains(said) {
                 differs("end", got, format!("the error {said:?}"));
             }
+            return;
+        }
+        let is_declared = expected["framing_stats"]["done_marker"] == true || expected["finish_reason"].is_string();
+        if !is_declared {
+            let is_loss = matches!(&self.end, Some(Err(fault)) if fault.code == ErrorCode::ProviderIncomplete);
+            differs("is a loss", is_loss.to_string(), true.to_string());
             return;
         }
         let wanted = match (expected["finish_reason"].as_str(), holds_calls) {

@@ -1,0 +1,235 @@
+//! One scenario against one side: load, CPU time, latency, memory.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::child::Child;
+use crate::error::{Error, Result};
+use crate::load::{self, Outcome, Plan, Progress};
+use crate::params::StreamParams;
+use crate::proc::{self, Memory};
+use crate::scenario::Scenario;
+use crate::stream::Api;
+
+const POLL: Duration = Duration::from_millis(20);
+/// What a gateway still does after the last chunk, such as storing it, is part of its price.
+const AFTERMATH: Duration = Duration::from_millis(800);
+const WARM_UP_STREAMS: u64 = 20;
+const WARM_UP_CHUNKS: u64 = 50;
+
+/// A side that runs and can be asked.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// How it is asked.
+    pub api: Api,
+    /// Its process; absent when the client asks the upstream itself.
+    pub child: Option<Child>,
+}
+
+/// What one round of one side showed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Measurement {
+    /// Length of the measured window; in an unpaced scenario the whole load and what a gateway does after it.
+    pub window_s: f64,
+    /// Chunks that arrived within it.
+    pub window_chunks: u64,
+    /// CPU time of the whole side within it.
+    pub cpu_us: u64,
+    /// The two divided; absent without a process of its own.
+    pub cpu_us_per_chunk: Option<f64>,
+    /// Median of the latencies within the window.
+    pub p50_us: f64,
+    /// Their 99th percentile.
+    pub p99_us: f64,
+    /// The largest.
+    pub max_us: f64,
+    /// Warmed up, before the load.
+    pub memory_idle: Memory,
+    /// At the end of the window, all streams alive; after the load in an unpaced scenario.
+    pub memory_plateau: Memory,
+    /// Growth of resident memory a stream; absent in an unpaced scenario, where few streams say little.
+    pub memory_bytes_per_stream: Option<f64>,
+    /// Time of the machine used by others (neither side, upstream nor client), as a share of one core.
+    pub foreign_cpu_share: f64,
+    /// Stamps received in the whole load.
+    pub received: u64,
+    /// Stamps that never came.
+    pub lost: u64,
+    /// Stamps that came twice.
+    pub doubled: u64,
+    /// Stamps that came after a later one.
+    pub disordered: u64,
+    /// Streams without a proper end.
+    pub unfinished: u64,
+    /// The reasons of the first of them.
+    pub failures: Vec<String>,
+}
+
+/// Runs the scenario once.
+pub fn measure(scenario: &Scenario, side: &mut Running, upstream: &mut Child) -> Result<Measurement> {
+    warm_up(side)?;
+    let pids = match &side.child {
+        Some(child) => proc::tree(child.pid())?,
+        None => Vec::new(),
+    };
+    let bench = [std::process::id(), upstream.pid()];
+    let memory_idle = proc::memory(&pids)?;
+
+    let plan = scenario.plan(side.address, side.api);
+    let progress = Arc::new(Progress::default());
+    progress.window.store(!scenario.is_paced(), Relaxed);
+    let whole = Sample::take(&pids, &bench, &progress)?;
+    let load = start(plan, &progress)?;
+    let window = if scenario.is_paced() {
+        plateau(
+            scenario,
+            &progress,
+            || Sample::take(&pids, &bench, &progress),
+            || {
+                upstream.check()?;
+                side.child.as_mut().map_or(Ok(()), Child::check)
+            },
+        )
+        .and_then(|samples| Ok((samples, proc::memory(&pids)?)))
+    } else {
+        Ok(([whole, whole], Memory::default()))
+    };
+    // Also after a failure: the load ends within its limit, and its report may say why.
+    let outcome = load.join().map_err(|_| "the load client panicked")??;
+    let ([begin, mut end], mut memory_plateau) =
+        window.map_err(|error| -> Error { format!("{error}; {}", outcome.failures.join("; ")).into() })?;
+    if !scenario.is_paced() {
+        thread::sleep(AFTERMATH);
+        end = Sample::take(&pids, &bench, &progress)?;
+        memory_plateau = proc::memory(&pids)?;
+    }
+    Ok(Measurement::new(scenario, [begin, end], [memory_idle, memory_plateau], !pids.is_empty(), outcome))
+}
+
+/// Lets the side touch its code and open its pools, so that the load alone is measured.
+fn warm_up(side: &Running) -> Result<()> {
+    let plan = Plan {
+        address: side.address,
+        api: side.api,
+        streams: WARM_UP_STREAMS,
+        params: StreamParams::new(WARM_UP_CHUNKS, 0),
+        ramp: Duration::ZERO,
+        limit: Duration::from_secs(20),
+    };
+    let outcome = start(plan, &Arc::default())?.join().map_err(|_| "the load client panicked")??;
+    thread::sleep(AFTERMATH);
+    match outcome.faults() {
+        0 => Ok(()),
+        _ => Err(format!("the first streams failed: {}", outcome.failures.join("; ")).into()),
+    }
+}
+
+fn start(plan: Plan, progress: &Arc<Progress>) -> Result<thread::JoinHandle<Result<Outcome>>> {
+    let progress = Arc::clone(progress);
+    Ok(thread::Builder::new().name("load".into()).spawn(move || load::run(&plan, &progress))?)
+}
+
+/// Waits until all streams flow, then measures the window; the streams are still alive at its end.
+fn plateau(
+    scenario: &Scenario,
+    progress: &Progress,
+    sample: impl Fn() -> Result<Sample>,
+    mut check: impl FnMut() -> Result<()>,
+) -> Result<[Sample; 2]> {
+    let mut wait = |limit: Option<Duration>| -> Result<()> {
+        let begin = Instant::now();
+        loop {
+            check()?;
+            let (started, ended) = (progress.started.load(Relaxed), progress.ended.load(Relaxed));
+            if ended > 0 {
+                return Err(format!("{ended} streams ended before the window did ({started} had started)").into());
+            }
+            let over = match limit {
+                Some(limit) => begin.elapsed() >= limit,
+                None => started == scenario.streams,
+            };
+            if over {
+                return Ok(());
+            }
+            thread::sleep(POLL);
+        }
+    };
+    wait(None)?;
+    wait(Some(Scenario::SETTLE))?;
+    let begin = sample()?;
+    progress.window.store(true, Relaxed);
+    wait(Some(scenario.window()))?;
+    progress.window.store(false, Relaxed);
+    Ok([begin, sample()?])
+}
+
+/// Counters at one moment.
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    at: Instant,
+    chunks: u64,
+    cpu_us: u64,
+    bench_cpu_us: u64,
+    machine_cpu_us: u64,
+}
+
+impl Sample {
+    fn take(side: &[u32], bench: &[u32], progress: &Progress) -> Result<Self> {
+        Ok(Self {
+            at: Instant::now(),
+            chunks: progress.chunks.load(Relaxed),
+            cpu_us: proc::cpu_us(side)?,
+            bench_cpu_us: proc::cpu_us(bench)?,
+            machine_cpu_us: proc::machine_cpu_us()?,
+        })
+    }
+}
+
+impl Measurement {
+    fn new(
+        scenario: &Scenario,
+        [begin, end]: [Sample; 2],
+        [memory_idle, memory_plateau]: [Memory; 2],
+        has_process: bool,
+        outcome: Outcome,
+    ) -> Self {
+        let window_s = (end.at - begin.at).as_secs_f64();
+        let window_chunks = end.chunks - begin.chunks;
+        let cpu_us = end.cpu_us - begin.cpu_us;
+        let foreign_us =
+            (end.machine_cpu_us - begin.machine_cpu_us).saturating_sub(cpu_us + end.bench_cpu_us - begin.bench_cpu_us);
+        let grown_bytes = memory_plateau.rss_bytes.saturating_sub(memory_idle.rss_bytes) as f64;
+        Self {
+            window_s,
+            window_chunks,
+            cpu_us,
+            cpu_us_per_chunk: has_process.then(|| cpu_us as f64 / window_chunks.max(1) as f64),
+            p50_us: outcome.latency.quantile_us(0.5),
+            p99_us: outcome.latency.quantile_us(0.99),
+            max_us: outcome.latency.max_us(),
+            memory_idle,
+            memory_plateau,
+            memory_bytes_per_stream: (has_process && scenario.is_paced())
+                .then(|| grown_bytes / scenario.streams as f64),
+            foreign_cpu_share: foreign_us as f64 / 1e6 / window_s.max(1e-9),
+            received: outcome.received,
+            lost: outcome.lost,
+            doubled: outcome.doubled,
+            disordered: outcome.disordered,
+            unfinished: outcome.unfinished,
+            failures: outcome.failures,
+        }
+    }
+
+    /// Everything that must be zero.
+    pub fn faults(&self) -> u64 {
+        self.lost + self.doubled + self.disordered + self.unfinished
+    }
+}

@@ -1,0 +1,183 @@
+//! The provider of the benchmark: an OpenAI-compatible server whose every chunk is stamped.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::mpsc as std_mpsc;
+use std::thread;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::mpsc;
+
+use crate::child::write_port_file;
+use crate::chunk::ChunkWriter;
+use crate::error::{Context as _, Result};
+use crate::http::{RequestHead, head_bytes};
+use crate::pacer::{self, Paced};
+use crate::params::StreamParams;
+use crate::sys;
+
+const MAX_REQUEST_BYTES: usize = 1 << 20;
+
+/// Flags of `thinkwire-bench upstream`.
+#[derive(Debug, Args)]
+pub struct UpstreamArgs {
+    /// Address to listen on; port 0 picks a free one.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// File that gets the port once the server listens.
+    #[arg(long)]
+    port_file: Option<PathBuf>,
+}
+
+/// Serves until it is killed.
+pub fn run(args: &UpstreamArgs) -> Result<()> {
+    sys::raise_open_files().context("raising the limit of open files")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting a runtime")?;
+    runtime.block_on(async {
+        let listener = listen(args.listen).context(format!("listening on {}", args.listen))?;
+        let address = listener.local_addr().context("asking for the port")?;
+        match &args.port_file {
+            Some(path) => write_port_file(path, address.port())?,
+            None => println!("http://{address}/v1"),
+        }
+        serve(listener).await
+    })
+}
+
+/// Accepts connections for ever; paced streams run on a thread of their own.
+pub async fn serve(listener: TcpListener) -> Result<()> {
+    let (paced, fresh) = std_mpsc::channel();
+    let (idle, mut back) = mpsc::unbounded_channel();
+    thread::Builder::new()
+        .name("pacer".into())
+        .spawn(move || pacer::run(&fresh, &idle))
+        .context("starting a thread")?;
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                // The client gave up before we came, or descriptors have run out, which shows as missing streams.
+                Err(_) => {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    continue;
+                }
+            },
+            Some(stream) = back.recv() => match TcpStream::from_std(stream) {
+                Ok(stream) => stream,
+                Err(_) => continue,
+            },
+        };
+        let paced = paced.clone();
+        tokio::spawn(async move {
+            // A peer that hangs up ends its connection; the load client is the one who reports what is missing.
+            let _ = connection(stream, &paced).await;
+        });
+    }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    // Thousands of streams start within a second.
+    socket.listen(4096)
+}
+
+/// Answers requests until the connection ends or goes to the pacer.
+async fn connection(mut stream: TcpStream, paced: &std_mpsc::Sender<Paced>) -> Result<()> {
+    stream.set_nodelay(true)?;
+    let (mut received, mut writer, mut out) = (Vec::with_capacity(2048), ChunkWriter::default(), Vec::new());
+    loop {
+        let Some(reply) = request(&mut stream, &mut received).await? else { return Ok(()) };
+        out.clear();
+        let params = match reply {
+            Reply::Stream(params) => params,
+            Reply::Plain(status, body) => {
+                let head = format!(
+                    "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                    body.len()
+                );
+                stream.write_all(head.as_bytes()).await?;
+                continue;
+            }
+        };
+        writer.open(&mut out);
+        stream.write_all(&out).await?;
+        if params.every_us > 0 {
+            let handed_over = paced.send(Paced::new(stream.into_std()?, params));
+            return handed_over.context("the pacer is gone");
+        }
+        unpaced(&mut stream, &params, &mut writer, &mut out).await?;
+    }
+}
+
+async fn unpaced(
+    stream: &mut TcpStream,
+    params: &StreamParams,
+    writer: &mut ChunkWriter,
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let mut seq = 0;
+    while seq < params.chunks {
+        out.clear();
+        let end = (seq + params.batch).min(params.chunks);
+        for seq in seq..end {
+            writer.chunk(params, seq, out);
+        }
+        seq = end;
+        stream.write_all(out).await?;
+    }
+    out.clear();
+    writer.close(params, out);
+    stream.write_all(out).await?;
+    Ok(())
+}
+
+enum Reply {
+    Stream(StreamParams),
+    Plain(&'static str, String),
+}
+
+/// Reads one request; `None` when the peer is done.
+async fn request(stream: &mut TcpStream, received: &mut Vec<u8>) -> Result<Option<Reply>> {
+    loop {
+        if let Some(head_bytes) = head_bytes(received) {
+            let head = RequestHead::parse(&received[..head_bytes])?;
+            let total_bytes = head_bytes.saturating_add(head.body_bytes);
+            if received.len() >= total_bytes {
+                let reply = route(&head, &received[head_bytes..total_bytes]);
+                received.drain(..total_bytes);
+                return Ok(Some(reply));
+            }
+        }
+        if received.len() > MAX_REQUEST_BYTES {
+            return Err("the request is too large".into());
+        }
+        if stream.read_buf(received).await? == 0 {
+            return Ok(None);
+        }
+    }
+}
+
+fn route(head: &RequestHead, body: &[u8]) -> Reply {
+    match (head.method, head.path) {
+        ("POST", "/v1/chat/completions") => match params(body) {
+            Ok(params) => Reply::Stream(params),
+            Err(message) => Reply::Plain("400 Bad Request", error(&message)),
+        },
+        ("GET", "/v1/models") => Reply::Plain("200 OK", r#"{"object":"list","data":[]}"#.into()),
+        _ => Reply::Plain("404 Not Found", error("not found")),
+    }
+}
+
+fn params(body: &[u8]) -> std::result::Result<StreamParams, String> {
+    let body: serde_json::Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    body["model"].as_str().ok_or("`model` is missing")?.parse()
+}
+
+fn error(message: &str) -> String {
+    serde_json::json!({"error": {"message": message, "type": "invalid_request_error"}}).to_string()
+}

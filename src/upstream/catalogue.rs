@@ -1,0 +1,451 @@
+//! Which provider and which model a name leads to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::config::{Config, ModelRow, ProviderConfig, ReasoningStyle};
+use crate::event::{ErrorCode, Fault};
+use crate::protocol::{self, Protocol, Quirks, ReasoningRequest};
+
+/// What stands in a message in place of a key.
+const REDACTED: &str = "[key]";
+/// Shorter "keys" are placeholders such as `x`; replacing them would only garble messages.
+const SHORTEST_SECRET_BYTES: usize = 4;
+/// No longer beginning of a key is shown; shorter ones are common to many keys (`sk-proj-`).
+const LONGEST_SHOWN_BYTES: usize = 12;
+/// How much of a name that a client made up is repeated to it.
+const SHOWN_NAME_CHARS: usize = 128;
+
+/// The providers of the configuration, and how names lead to them. One a process; shared by all workers.
+#[derive(Debug)]
+pub struct Catalogue {
+    providers: BTreeMap<String, Arc<Provider>>,
+    aliases: BTreeMap<String, String>,
+    default_model: String,
+    models: Vec<ModelRow>,
+}
+
+/// A configured provider together with the protocol that it speaks.
+pub struct Provider {
+    config: ProviderConfig,
+    speaks: Speaks,
+}
+
+/// How a provider is run.
+pub(super) enum Speaks {
+    /// From a script, without a network.
+    Demo,
+    /// Over HTTP.
+    Wire(Arc<dyn Protocol>),
+}
+
+/// Where one request goes. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The provider.
+    pub provider: Arc<Provider>,
+    /// The provider's own name for the model.
+    pub model: String,
+    /// How provider and model depart from the protocol's common form.
+    pub quirks: Quirks,
+}
+
+/// A row of `GET /api/models`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ModelInfo {
+    /// `provider/model`, as requests name it.
+    pub id: String,
+    /// The provider's name.
+    pub provider: String,
+    /// The provider's own name for the model.
+    pub model: String,
+    /// Whether it is known to reason.
+    pub reasoning: bool,
+    /// Whether the provider has what it needs, a key above all.
+    pub available: bool,
+}
+
+/// Providers of the configuration that name a protocol which does not exist.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("unknown protocol: {}", .unknown.join(", "))]
+pub struct CatalogueError {
+    /// `providers.NAME.protocol = "…"` of each.
+    pub unknown: Vec<String>,
+}
+
+impl Catalogue {
+    /// Takes over the providers, aliases and models of `config`.
+    ///
+    /// # Errors
+    /// All providers that name an unknown protocol.
+    pub fn new(config: &Config) -> Result<Catalogue, CatalogueError> {
+        let mut providers = BTreeMap::new();
+        let mut unknown = Vec::new();
+        for (name, provider) in &config.providers {
+            let speaks = match provider.protocol.as_str() {
+                "demo" => Some(Speaks::Demo),
+                other => protocol::by_name(other).map(Speaks::Wire),
+            };
+            match speaks {
+                Some(speaks) => {
+                    providers.insert(name.clone(), Arc::new(Provider { config: provider.clone(), speaks }));
+                }
+                None => unknown.push(format!("providers.{name}.protocol = {:?}", provider.protocol)),
+            }
+        }
+        if !unknown.is_empty() {
+            return Err(CatalogueError { unknown });
+        }
+        Ok(Catalogue {
+            providers,
+            aliases: config.aliases.clone(),
+            default_model: config.default.model.clone(),
+            models: config.models.clone(),
+        })
+    }
+
+    /// Where a request for `model` goes; `None` and an empty name mean the default. An alias first, then
+    /// `provider/model`, then the only provider that lists the bare name, then the default provider.
+    ///
+    /// # Errors
+    /// `UnknownModel` where the name leads nowhere, `ProviderNotConfigured` where the provider lacks its key.
+    pub fn route(&self, model: Option<&str>) -> Result<Route, Fault> {
+        let asked = model.map(str::trim).filter(|name| !name.is_empty()).unwrap_or(&self.default_model);
+        let name = self.aliases.get(asked).map_or(asked, String::as_str);
+        let (provider, model) = self.find(name)?;
+        if !provider.config.on() {
+            let message =
+                format!("the provider {} has no key here: {}", provider.name(), provider.config.how_to_switch_on());
+            return Err(Fault::new(ErrorCode::ProviderNotConfigured, message));
+        }
+        Ok(Route { quirks: self.quirks(provider, model), provider: Arc::clone(provider), model: model.to_owned() })
+    }
+
+    fn find<'n>(&self, name: &'n str) -> Result<(&Arc<Provider>, &'n str), Fault> {
+        if let Some((prefix, model)) = name.split_once('/')
+            && let Some(provider) = self.providers.get(prefix)
+        {
+            if model.is_empty() {
+                return Err(unknown(name, "no model is named after the slash"));
+            }
+            return Ok((provider, model));
+        }
+
+        let default = self.default_provider();
+        let listing: Vec<&Arc<Provider>> = self.providers.values().filter(|provider| provider.lists(name)).collect();
+        match listing.as_slice() {
+            [] => {}
+            [only] => return Ok((only, name)),
+            several => {
+                if let Some(default) = default
+                    && default.lists(name)
+                {
+                    return Ok((default, name));
+                }
+                let ids: Vec<String> = several.iter().map(|provider| format!("{}/{name}", provider.name())).collect();
+                return Err(unknown(name, &format!("several providers list it; name one of {}", ids.join(", "))));
+            }
+        }
+
+        if let Some((prefix, _)) = name.split_once('/') {
+            let known: Vec<&str> = self.providers.keys().map(String::as_str).collect();
+            let reason = format!("there is no provider {:?}; known are {}", shown(prefix), known.join(", "));
+            return Err(unknown(name, &reason));
+        }
+        match default {
+            Some(provider) => Ok((provider, name)),
+            None => Err(unknown(name, "no provider lists it, and there is no default provider")),
+        }
+    }
+
+    fn default_provider(&self) -> Option<&Arc<Provider>> {
+        let target = self.aliases.get(&self.default_model).unwrap_or(&self.default_model);
+        self.providers.get(target.split_once('/')?.0)
+    }
+
+    fn row(&self, model: &str) -> Option<&ModelRow> {
+        self.models.iter().find(|row| row.matches(model))
+    }
+
+    /// A model that nobody knows is taken for one that does not reason, so that it is sent nothing it may reject.
+    fn reasons(&self, provider: &Provider, model: &str) -> bool {
+        let known = self.row(model).and_then(|row| row.reasoning);
+        known.unwrap_or(matches!(provider.speaks, Speaks::Demo))
+    }
+
+    fn quirks(&self, provider: &Provider, model: &str) -> Quirks {
+        let row = self.row(model);
+        Quirks {
+            reasoning_request: match provider.config.reasoning_request {
+                ReasoningStyle::Effort => ReasoningRequest::Effort,
+                ReasoningStyle::Object => ReasoningRequest::Object,
+                ReasoningStyle::Thinking => ReasoningRequest::Thinking,
+                ReasoningStyle::TemplateKwargs => ReasoningRequest::TemplateKwargs,
+                ReasoningStyle::Unsupported => ReasoningRequest::Unsupported,
+            },
+            stream_options: provider.config.stream_options,
+            max_tokens_field: provider.config.max_tokens_field.clone(),
+            model_reasons: self.reasons(provider, model),
+            leave_out: row.map(|row| row.leave_out.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// All listed models, provider by provider, those that cannot be used at the moment included.
+    pub fn models(&self) -> Vec<ModelInfo> {
+        let mut models = Vec::new();
+        for provider in self.providers.values() {
+            for model in provider.listed() {
+                models.push(ModelInfo {
+                    id: format!("{}/{model}", provider.name()),
+                    provider: provider.name().to_owned(),
+                    model: model.to_owned(),
+                    reasoning: self.reasons(provider, model),
+                    available: provider.config.on(),
+                });
+            }
+        }
+        models
+    }
+
+    /// All providers, by name.
+    pub fn providers(&self) -> impl Iterator<Item = &Provider> {
+        self.providers.values().map(Arc::as_ref)
+    }
+}
+
+impl Provider {
+    /// The name in front of the slash.
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Whether it can be used: its key was found, or it needs none.
+    pub fn available(&self) -> bool {
+        self.config.on()
+    }
+
+    /// What must be done to switch it on, as the end of a sentence.
+    pub fn how_to_switch_on(&self) -> String {
+        self.config.how_to_switch_on()
+    }
+
+    pub(super) fn speaks(&self) -> &Speaks {
+        &self.speaks
+    }
+
+    pub(super) fn base_url(&self) -> &str {
+        &self.config.base_url
+    }
+
+    pub(super) fn api_key(&self) -> Option<&SecretString> {
+        self.config.api_key.as_ref()
+    }
+
+    pub(super) fn headers(&self) -> &BTreeMap<String, SecretString> {
+        &self.config.headers
+    }
+
+    fn listed(&self) -> impl Iterator<Item = &str> {
+        self.config.models.iter().map(String::as_str)
+    }
+
+    fn lists(&self, model: &str) -> bool {
+        self.listed().any(|listed| listed == model)
+    }
+
+    /// `text` without this provider's key, and without the values of its headers that look like secrets: some
+    /// providers repeat in their messages what they were sent.
+    pub(super) fn redact(&self, text: &str) -> String {
+        let secret_headers = self.headers().iter().filter(|(name, _)| {
+            let name = name.to_ascii_lowercase();
+            ["auth", "key", "token", "secret", "cookie"].iter().any(|word| name.contains(word))
+        });
+        let mut clean = text.to_owned();
+        for secret in self.api_key().into_iter().chain(secret_headers.map(|(_, value)| value)) {
+            // What stands before a space is the scheme (`Bearer`) and no secret.
+            let secret = secret.expose_secret();
+            clean = without(&clean, secret.rsplit(' ').next().unwrap_or(secret));
+        }
+        clean
+    }
+}
+
+/// `text` without `secret`, and without a long beginning of it: messages are cut somewhere, and half a key is a secret
+/// too.
+fn without(text: &str, secret: &str) -> String {
+    if secret.len() < SHORTEST_SECRET_BYTES {
+        return text.to_owned();
+    }
+    let telling_bytes = (secret.len() / 2).clamp(SHORTEST_SECRET_BYTES, LONGEST_SHOWN_BYTES);
+    let Some(start) = secret.get(..telling_bytes) else { return text.replace(secret, REDACTED) };
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, found)) = rest.split_once(start) {
+        let more = found.chars().zip(secret.chars().skip(start.chars().count())).take_while(|(a, b)| a == b);
+        let more_bytes: usize = more.map(|(a, _)| a.len_utf8()).sum();
+        clean.push_str(before);
+        clean.push_str(REDACTED);
+        rest = found.get(more_bytes..).unwrap_or_default();
+    }
+    clean + rest
+}
+
+impl std::fmt::Debug for Provider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Provider").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Route {
+    /// The provider's name.
+    pub fn name(&self) -> &str {
+        self.provider.name()
+    }
+
+    /// The provider's own name for the model.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+}
+
+fn shown(name: &str) -> String {
+    name.chars().take(SHOWN_NAME_CHARS).collect()
+}
+
+fn unknown(name: &str, reason: &str) -> Fault {
+    Fault::new(ErrorCode::UnknownModel, format!("unknown model {:?}: {reason}", shown(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Overrides, Variables};
+
+    fn catalogue(variables: &[(&str, &str)]) -> Catalogue {
+        let variables: Variables = variables.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+        let config = Config::load_from(&Overrides::default(), &variables).expect("a good configuration");
+        Catalogue::new(&config).expect("known protocols")
+    }
+
+    fn to(catalogue: &Catalogue, model: &str) -> String {
+        match catalogue.route(Some(model)) {
+            Ok(route) => format!("{}|{}", route.name(), route.model()),
+            Err(fault) => fault.code.as_str().to_owned(),
+        }
+    }
+
+    const ALL: &[(&str, &str)] = &[
+        ("OPENAI_API_KEY", "sk-openai"),
+        ("OPENROUTER_API_KEY", "sk-router"),
+        ("TOGETHER_API_KEY", "sk-together"),
+        ("DEEPSEEK_API_KEY", "sk-deepseek"),
+        ("THINKWIRE__ALIASES__DEEP", "openrouter/deepseek/deepseek-r1"),
+        ("THINKWIRE__ALIASES__GPT-4O", "deepseek/deepseek-chat"),
+    ];
+
+    #[test]
+    fn names_lead_to_providers_in_the_promised_order() {
+        let catalogue = catalogue(ALL);
+        let default = catalogue.route(None).expect("the default");
+        assert_eq!((default.name(), default.model()), ("demo", "thinker"));
+        assert_eq!(to(&catalogue, ""), "demo|thinker");
+        assert_eq!(to(&catalogue, "deep"), "openrouter|deepseek/deepseek-r1");
+        // An alias beats the provider that lists the same name.
+        assert_eq!(to(&catalogue, "gpt-4o"), "deepseek|deepseek-chat");
+        assert_eq!(to(&catalogue, "openai/gpt-4o"), "openai|gpt-4o");
+        assert_eq!(to(&catalogue, "openai/ft:mine/of/many"), "openai|ft:mine/of/many");
+        assert_eq!(to(&catalogue, "o3"), "openai|o3");
+        // A listed name may itself hold a slash.
+        assert_eq!(to(&catalogue, "deepseek-ai/DeepSeek-R1"), "together|deepseek-ai/DeepSeek-R1");
+        assert_eq!(to(&catalogue, "something-new"), "demo|something-new");
+        assert_eq!(to(&catalogue, "foo/bar"), "unknown_model");
+        assert_eq!(to(&catalogue, "openai/"), "unknown_model");
+    }
+
+    #[test]
+    fn a_name_that_several_providers_list_must_be_told_apart() {
+        let two = [
+            ("THINKWIRE__PROVIDERS__A__BASE_URL", "http://a/v1"),
+            ("THINKWIRE__PROVIDERS__A__MODELS", "same"),
+            ("THINKWIRE__PROVIDERS__B__BASE_URL", "http://b/v1"),
+            ("THINKWIRE__PROVIDERS__B__MODELS", "same"),
+        ];
+        let fault = catalogue(&two).route(Some("same")).expect_err("two of them");
+        assert_eq!(fault.code, ErrorCode::UnknownModel);
+        assert!(fault.message.contains("a/same, b/same"), "{}", fault.message);
+        let mut with_default = two.to_vec();
+        with_default.push(("THINKWIRE__DEFAULT__MODEL", "b/other"));
+        assert_eq!(to(&catalogue(&with_default), "same"), "b|same");
+    }
+
+    #[test]
+    fn a_provider_without_its_key_says_which_variable_to_set() {
+        let fault = catalogue(&[]).route(Some("openai/gpt-5")).expect_err("no key");
+        assert_eq!(fault.code, ErrorCode::ProviderNotConfigured);
+        assert!(fault.message.contains("OPENAI_API_KEY"), "{}", fault.message);
+        assert!(!fault.retryable);
+        assert_eq!(to(&catalogue(&[]), "ollama/qwen3:4b"), "ollama|qwen3:4b");
+    }
+
+    #[test]
+    fn quirks_come_from_the_provider_and_the_model() {
+        let catalogue = catalogue(ALL);
+        let quirks = |model: &str| catalogue.route(Some(model)).expect("a route").quirks;
+        let o3 = quirks("openai/o3");
+        assert!(o3.model_reasons && o3.stream_options);
+        assert_eq!(o3.max_tokens_field, "max_completion_tokens");
+        assert_eq!(o3.leave_out, ["temperature", "top_p"]);
+        let chat = quirks("openai/gpt-4o");
+        assert!(!chat.model_reasons && chat.leave_out.is_empty());
+        assert_eq!(quirks("deepseek/deepseek-reasoner").reasoning_request, ReasoningRequest::Thinking);
+        assert_eq!(quirks("openrouter/deepseek/deepseek-r1").reasoning_request, ReasoningRequest::Object);
+    }
+
+    #[test]
+    fn all_listed_models_are_shown_with_their_state() {
+        let models = catalogue(&[("OPENAI_API_KEY", "sk-x")]).models();
+        let of = |id: &str| models.iter().find(|model| model.id == id).expect("listed");
+        assert!(of("demo/thinker").available && of("demo/thinker").reasoning);
+        assert!(of("openai/o3").available && of("openai/o3").reasoning);
+        assert!(of("openai/gpt-4o").available && !of("openai/gpt-4o").reasoning);
+        assert!(!of("groq/qwen/qwen3-32b").available);
+        let demo = models.iter().filter(|model| model.provider == "demo").map(|model| model.model.as_str());
+        assert_eq!(demo.collect::<Vec<_>>(), protocol::demo::MODELS, "the catalogue lists what the demo has");
+        // Each listed id leads back to its provider.
+        let full = catalogue(ALL);
+        for model in full.models().iter().filter(|model| model.available) {
+            assert_eq!(to(&full, &model.id), format!("{}|{}", model.provider, model.model));
+        }
+    }
+
+    #[test]
+    fn unknown_protocols_are_all_named() {
+        let variables: Variables = [
+            ("THINKWIRE__PROVIDERS__A__PROTOCOL", "smoke"),
+            ("THINKWIRE__PROVIDERS__A__BASE_URL", "http://a"),
+            ("THINKWIRE__PROVIDERS__OPENAI__PROTOCOL", "drums"),
+        ]
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .into();
+        let config = Config::load_from(&Overrides::default(), &variables).expect("loads");
+        let error = Catalogue::new(&config).expect_err("two unknown ones").to_string();
+        assert!(error.contains("providers.a.protocol") && error.contains("drums"), "{error}");
+    }
+
+    #[test]
+    fn keys_and_secret_headers_are_taken_out_of_messages() {
+        let catalogue = catalogue(&[
+            ("OPENAI_API_KEY", "sk-very-secret"),
+            ("THINKWIRE__PROVIDERS__OPENAI__HEADERS__X_API_TOKEN", "Bearer hunter2"),
+            ("THINKWIRE__PROVIDERS__OPENAI__HEADERS__X_TITLE", "Thinkwire"),
+        ]);
+        let provider = catalogue.route(Some("openai/o3")).expect("a route").provider;
+        assert_eq!(provider.redact("cut off at sk-very-sec"), "cut off at [key]");
+        assert_eq!(provider.redact("keys begin with sk-"), "keys begin with sk-");
+        let text = provider.redact("bad key sk-very-secret and sk-very-secret, hunter2 from Thinkwire");
+        assert_eq!(text, "bad key [key] and [key], [key] from Thinkwire");
+        assert!(!format!("{provider:?}").contains("sk-very-secret"));
+    }
+}

@@ -1,0 +1,148 @@
+//! The HTTP client: sends a request to a provider and judges the head of the answer.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use secrecy::ExposeSecret;
+
+use super::catalogue::{Provider, Route, Speaks};
+use super::fault::{self, Refusal};
+use super::stream::Stream;
+use crate::event::{ErrorCode, Fault, ModelRequest};
+use crate::protocol::{HttpRequest, demo};
+
+const USER_AGENT: &str = concat!("thinkwire/", env!("CARGO_PKG_VERSION"));
+/// Idle connections are kept that long; most providers close theirs a little later.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+/// How much of a refusal is read, and how long that may take.
+const REFUSAL_MAX_BYTES: usize = 64 * 1024;
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Opens streams at providers. Cheap to clone; one a worker thread, because its connections live on the runtime that
+/// opened them.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+}
+
+/// The client cannot be set up, which happens at start or never.
+#[derive(Debug, thiserror::Error)]
+#[error("the HTTP client cannot be set up")]
+pub struct ClientError(#[from] reqwest::Error);
+
+impl Client {
+    /// A client whose attempts to connect end after `connect_timeout_ms` milliseconds.
+    ///
+    /// # Errors
+    /// Where TLS cannot be set up.
+    pub fn new(connect_timeout_ms: u64) -> Result<Client, ClientError> {
+        // Containers often have no certificate store, and without any root the client is refused, even for plain HTTP.
+        let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS
+            .iter()
+            .map(|der| reqwest::Certificate::from_der(der))
+            .collect::<Result<Vec<_>, _>>()?;
+        let http = reqwest::Client::builder()
+            .user_agent(USER_AGENT)
+            .tls_certs_merge(roots)
+            .tcp_nodelay(true)
+            .connect_timeout(Duration::from_millis(connect_timeout_ms))
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+            // A redirect would carry the request, and what is private in it, to somewhere that nobody configured.
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        Ok(Client { http })
+    }
+
+    /// Sends `request` to the model of `route` and returns its answer as soon as its head says that it streams. The
+    /// request's own `model` does not matter.
+    ///
+    /// # Errors
+    /// Whatever keeps the provider from streaming, in its own words where it has any, never with a key in it.
+    pub async fn open(&self, route: &Route, request: &ModelRequest) -> Result<Stream, Fault> {
+        let request = if request.model == route.model {
+            Cow::Borrowed(request)
+        } else {
+            Cow::Owned(ModelRequest { model: route.model.clone(), ..request.clone() })
+        };
+        let protocol = match route.provider.speaks() {
+            Speaks::Demo => return Ok(Stream::demo(demo::script(&request)?)),
+            Speaks::Wire(protocol) => protocol,
+        };
+        let answer = self.send(&route.provider, protocol.request(&request, &route.quirks)?).await?;
+        let answer = accepted(&route.provider, answer).await?;
+        Ok(Stream::http(answer, protocol.decoder(), std::sync::Arc::clone(&route.provider)))
+    }
+
+    async fn send(&self, provider: &Provider, request: HttpRequest) -> Result<reqwest::Response, Fault> {
+        let url = format!("{}{}", provider.base_url(), request.path);
+        let headers = headers(provider, &request.headers)?;
+        let sent = self.http.post(url).headers(headers).body(request.body).send().await;
+        sent.map_err(|error| fault::of_connection(provider, &error))
+    }
+}
+
+fn headers(provider: &Provider, of_protocol: &[(&'static str, String)]) -> Result<HeaderMap, Fault> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+    if let Some(key) = provider.api_key() {
+        headers.insert(AUTHORIZATION, secret_header("authorization", &format!("Bearer {}", key.expose_secret()))?);
+    }
+    for (name, value) in of_protocol {
+        headers.insert(*name, HeaderValue::from_str(value).map_err(|_| bad_header(name))?);
+    }
+    // The operator has the last word.
+    for (name, value) in provider.headers() {
+        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad_header(name))?;
+        headers.insert(header, secret_header(name, value.expose_secret())?);
+    }
+    Ok(headers)
+}
+
+fn secret_header(name: &str, value: &str) -> Result<HeaderValue, Fault> {
+    let mut value = HeaderValue::from_str(value).map_err(|_| bad_header(name))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn bad_header(name: &str) -> Fault {
+    Fault::new(ErrorCode::Internal, format!("the header {name} for the provider has a value that cannot be sent"))
+}
+
+/// Lets an answer through that streams, and reads the reason of one that does not.
+async fn accepted(provider: &Provider, mut answer: reqwest::Response) -> Result<reqwest::Response, Fault> {
+    let status = answer.status().as_u16();
+    let kind = fault::content_type(answer.headers());
+    let kind = kind.as_deref();
+    let streams = answer.status().is_success() && !matches!(kind, Some("application/json" | "text/html"));
+    if streams {
+        return Ok(answer);
+    }
+    let headers = answer.headers().clone();
+    let body = read_some(&mut answer).await;
+    let refusal = Refusal { provider, status, headers: &headers, body: &body };
+    Err(match (answer.status().is_success(), kind) {
+        (true, Some("text/html")) => refusal.of_page(),
+        (true, _) => refusal.of_document(),
+        (false, _) => refusal.of_status(),
+    })
+}
+
+/// As much of a body as a reason takes. What cannot be read is left out: the status says enough.
+async fn read_some(answer: &mut reqwest::Response) -> Bytes {
+    let mut body = BytesMut::new();
+    // The time limit drops the reading and not what was read.
+    let reading = async {
+        while let Ok(Some(chunk)) = answer.chunk().await {
+            let room = REFUSAL_MAX_BYTES.saturating_sub(body.len());
+            body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+            if body.len() >= REFUSAL_MAX_BYTES {
+                break;
+            }
+        }
+    };
+    let _too_slow = tokio::time::timeout(REFUSAL_TIMEOUT, reading).await;
+    body.freeze()
+}
