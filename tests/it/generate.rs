@@ -311,7 +311,7 @@ async fn characters_survive_being_cut_anywhere() {
 #[tokio::test]
 async fn pings_come_while_nothing_happens() {
     let upstream = Upstream::start().await;
-    let setup = Setup::new().toml("[stream]\nheartbeat_ms = 50");
+    let setup = Setup::new().toml("[stream]\nheartbeat_ms = 100");
     let gateway = Gateway::with(&upstream, setup).await;
     let gate = Gate::new();
     upstream.script("m", Chat::new().text("before").gate(&gate).text(" after").finish("stop").done());

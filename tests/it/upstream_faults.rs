@@ -100,7 +100,7 @@ async fn check_failed(gateway: &Gateway, generation: &str, conversation: &str, m
 
 /// A gateway whose deadlines are short.
 async fn impatient(upstream: &Upstream, deadlines: &str) -> Gateway {
-    Gateway::with(upstream, Setup::new().toml(&format!("[stream]\nheartbeat_ms = 50\n{deadlines}"))).await
+    Gateway::with(upstream, Setup::new().toml(&format!("[stream]\nheartbeat_ms = 100\n{deadlines}"))).await
 }
 
 #[tokio::test]
