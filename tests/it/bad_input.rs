@@ -7,7 +7,7 @@ use crate::support::fold::Message;
 use crate::support::gateway::{Gateway, Setup, stream_request};
 use crate::support::http::{Request, Response};
 use crate::support::new_id;
-use crate::support::steps::Gate;
+use crate::support::steps::{Gate, answer};
 use crate::support::upstream::Upstream;
 
 #[tokio::test]
@@ -249,6 +249,57 @@ async fn a_refused_request_frees_its_id() {
     gateway.post("/api/generate", &body("nobody/m")).await.expect(404);
     let answer = gateway.post("/api/generate", &body("up/m")).await.expect(200).json();
     assert_eq!(answer["generationId"], generation);
+}
+
+#[tokio::test]
+async fn a_request_that_the_provider_refused_frees_its_id() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let body = json!({"model": "up/m", "prompt": "Hi", "generationId": new_id()});
+    upstream.script("m", answer(500, &[("content-type", "text/plain")], "No."));
+    let refused = gateway.send(&stream_request(&body)).await.expect(502);
+    assert_eq!(refused.error_code(), "provider_error");
+    upstream.script("m", Chat::answering("", "Hello."));
+    let mut again = gateway.generate(&body).await;
+    assert_eq!(again.headers.get("idempotent-replayed"), None);
+    again.finish().await;
+    assert_eq!(Message::finished(&again.frames).text, "Hello.");
+    assert_eq!(upstream.calls().len(), 2);
+}
+
+#[tokio::test]
+async fn a_failure_inside_the_stream_is_replayed_and_not_repeated() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    upstream.script("m", Chat::new().text("Half an ans").end());
+    let body = json!({"model": "up/m", "prompt": "Hi", "generationId": new_id()});
+    let mut first = gateway.generate(&body).await;
+    first.finish().await;
+    let mut second = gateway.generate(&body).await;
+    assert_eq!(second.headers.expect("idempotent-replayed"), "true");
+    second.finish().await;
+    assert_eq!(first.numbered(), second.numbered());
+    assert_eq!(Message::finished(&second.frames).error()["code"], "provider_incomplete");
+    assert_eq!(upstream.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn two_requests_at_the_same_moment_are_one() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    upstream.script("m", Chat::answering("Hm.", "Hello."));
+    for _ in 0..10 {
+        let body = json!({"model": "up/m", "prompt": "Hi", "generationId": new_id()});
+        let before = upstream.calls().len();
+        let mut readers = futures_util::future::join_all((0..5).map(|_| gateway.generate(&body))).await;
+        for reader in &mut readers {
+            reader.finish().await;
+        }
+        assert!(readers.iter().all(|reader| reader.numbered() == readers[0].numbered()));
+        let replayed = readers.iter().filter(|reader| reader.headers.get("idempotent-replayed").is_some()).count();
+        assert_eq!(replayed, 4);
+        assert_eq!(upstream.calls().len(), before + 1);
+    }
 }
 
 #[tokio::test]

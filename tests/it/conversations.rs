@@ -1,11 +1,15 @@
 //! The plain resources: conversations, messages, models, health.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::support::chat::Chat;
 use crate::support::gateway::{Gateway, Setup, list};
 use crate::support::http::Request;
+use crate::support::sse::Reader;
 use crate::support::upstream::Upstream;
+use crate::support::within;
 
 #[tokio::test]
 async fn conversations_are_made_and_listed_newest_first() {
@@ -109,7 +113,7 @@ async fn messages_have_every_promised_field() {
     let body = json!({"model": "up/m", "prompt": "What is 2+2?", "metadata": {"topic": "sums"}});
     let mut reader = gateway.generate(&body).await;
     reader.finish().await;
-    let messages = gateway.messages(reader.headers.expect("x-conversation-id")).await;
+    let messages = within("the last number is stored too", settled(&gateway, &reader)).await;
     assert_eq!(messages.len(), 2);
     for message in &messages {
         for field in [
@@ -153,8 +157,19 @@ async fn messages_have_every_promised_field() {
     let numbers: Vec<_> = reader.numbered().iter().map(|(id, _)| *id).collect();
     assert_eq!(answer["firstSyncId"], numbers[0]);
     let last = answer["lastSyncId"].as_u64().expect("a number");
-    assert!(numbers.ends_with(&[last]) || numbers[..numbers.len() - 1].ends_with(&[last]), "{last} of {numbers:?}");
+    assert_eq!(numbers.last(), Some(&last));
     assert!(question["lastSyncId"].as_u64() < answer["firstSyncId"].as_u64());
+}
+
+/// The messages, once the number of the terminal event, which is given out after the message was stored, is stored too.
+async fn settled(gateway: &Gateway, reader: &Reader) -> Vec<Value> {
+    loop {
+        let messages = gateway.messages(reader.headers.expect("x-conversation-id")).await;
+        if messages.iter().all(|message| message["lastSyncId"].is_u64()) {
+            return messages;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use crate::support::chat::Chat;
 use crate::support::fold::Message;
 use crate::support::gateway::Gateway;
 use crate::support::http::Request;
-use crate::support::sse::Reader;
+use crate::support::sse::{Frame, Reader};
 use crate::support::upstream::Upstream;
 
 const RUNNING: usize = 5;
@@ -84,6 +84,14 @@ async fn check_interrupted(gateway: &Gateway, reader: &mut Reader) {
         assert!(*id > last_seen, "number {id} may have been used before: {data}");
     }
 
+    let start = message.start.as_ref().expect("a start");
+    let conversation = start["conversationId"].as_str().expect("an id");
+    let mut whole = gateway.open(&Request::get(format!("/api/conversations/{conversation}/events"))).await;
+    whole.until("the end", Frame::is_terminal).await;
+    assert_eq!(whole.numbered()[0].0, 1, "the user's message has gone");
+    let numbers = |reader: &Reader| reader.numbered().iter().map(|(id, _)| *id).collect::<Vec<_>>();
+    assert_eq!(numbers(&whole)[1..], numbers(&replay), "the conversation's reader sees something else");
+
     reader.resume().await;
     reader.finish().await;
     // The reader itself refuses a number that does not rise.
@@ -91,8 +99,6 @@ async fn check_interrupted(gateway: &Gateway, reader: &mut Reader) {
     assert_eq!(seen.error()["code"], "interrupted");
     assert_eq!(seen.text, message.text);
 
-    let start = message.start.as_ref().expect("a start");
-    let conversation = start["conversationId"].as_str().expect("an id");
     let stored = gateway.message(conversation, start["messageId"].as_str().expect("an id")).await;
     assert_eq!(stored["status"], "error");
     assert_eq!(stored["content"], message.text);

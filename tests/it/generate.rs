@@ -288,7 +288,7 @@ async fn a_nul_character_does_no_harm() {
 async fn characters_survive_being_cut_anywhere() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::start(&upstream).await;
-    let text = "a ü € 🦀 👩‍👩‍👧 日本語 \u{FFFD} עברית";
+    let text = "a ü € 🦀 👩‍👩‍👧 日本語 \u{FFFD} עברית \r\n\n \u{2028} \u{85} data: id: 7";
     let events = Chat::without_head().reasoning(text).text(text).finish("stop").done();
     let body: Vec<u8> = events
         .into_iter()
@@ -396,6 +396,25 @@ async fn token_counts_have_one_meaning() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn content_blocks_are_counted() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let chat = Chat::new().reasoning("a").reasoning("b").text("c").text("d").reasoning("e").text("f");
+    upstream.script("m", chat.tool(0, "call_a", "f", "{}").finish("tool_calls").done());
+    let mut reader = gateway.stream("m").await;
+    reader.finish().await;
+    let mut blocks: Vec<_> = reader
+        .frames
+        .iter()
+        .filter(|frame| ["reasoning", "text", "tool_call"].contains(&frame.kind()))
+        .map(|frame| (frame.kind(), frame.json["block"].as_u64().expect("a number")))
+        .collect();
+    blocks.dedup();
+    assert_eq!(blocks, [("reasoning", 0), ("text", 1), ("reasoning", 2), ("text", 3), ("tool_call", 4)]);
+    Message::finished(&reader.frames);
 }
 
 #[tokio::test]

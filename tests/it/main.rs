@@ -10,6 +10,7 @@ mod generate;
 mod harness;
 mod recordings;
 mod resume;
+mod routing;
 mod secrets;
 mod shutdown;
 mod stalled_reader;

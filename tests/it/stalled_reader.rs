@@ -14,10 +14,13 @@ use crate::support::sse::{Frame, Reader};
 use crate::support::steps::Step;
 use crate::support::upstream::Upstream;
 
-/// How much is said meanwhile.
+/// How much is said meanwhile: more than the kernel buffers for one connection.
 const DELTAS: u32 = 4_000;
 /// How long each delta is.
-const DELTA_BYTES: usize = 1_000;
+const DELTA_BYTES: usize = 1_500;
+/// How many readers stop beside the one that started it all. What the gateway would hold for each of them adds up,
+/// while the message itself, which it holds while it is made, counts once.
+const STALLED: usize = 20;
 /// The receive buffer of a reader that stops, so that it is felt soon.
 const SMALL_BUFFER: u32 = 16 * 1024;
 /// How much more memory the gateway may take.
@@ -42,8 +45,12 @@ async fn who_stops_reading_harms_nobody_and_catches_up() {
     let mut starter = gateway.open(&stream_request(&body).receive_buffer(SMALL_BUFFER)).await;
     starter.until_kind("start").await;
     let events = Request::get(format!("/api/generations/{generation}/events"));
-    let mut stalled = gateway.open(&events.clone().receive_buffer(SMALL_BUFFER)).await;
-    stalled.until_kind("start").await;
+    let mut stalled = vec![starter];
+    for _ in 0..STALLED {
+        let mut reader = gateway.open(&events.clone().receive_buffer(SMALL_BUFFER)).await;
+        reader.until_kind("start").await;
+        stalled.push(reader);
+    }
     let mut healthy = gateway.open(&events).await;
     let mut other = gateway.stream("calm").await;
 
@@ -66,9 +73,7 @@ async fn who_stops_reading_harms_nobody_and_catches_up() {
         Message::finished(&reader.frames);
         assert!(p99(since, &reader.frames) < PROMPT, "a healthy reader had to wait");
     }
-    for late in [&mut starter, &mut stalled] {
-        catch_up(late, &healthy).await;
-    }
+    futures_util::future::join_all(stalled.iter_mut().map(|late| catch_up(late, &healthy))).await;
 }
 
 async fn catch_up(late: &mut Reader, healthy: &Reader) {

@@ -8,10 +8,10 @@ use crate::support::chat::{Chat, event_bytes};
 use crate::support::fold::Message;
 use crate::support::gateway::{Gateway, Setup, stream_request};
 use crate::support::http::Response;
-use crate::support::new_id;
 use crate::support::sse::Reader;
 use crate::support::steps::{Step, answer, head};
 use crate::support::upstream::Upstream;
+use crate::support::{new_id, within};
 
 /// How a faulty generation ended for its client.
 struct Outcome {
@@ -54,7 +54,8 @@ async fn fail(gateway: &Gateway, upstream: &Upstream, model: &str) -> Outcome {
             Outcome { http_status: refusal.status, code, message: None, refusal: Some(refusal), comments: 0 }
         }
         Ok(mut reader) => {
-            reader.finish().await;
+            // Pings alone would keep the reader waiting for ever.
+            within("a faulty generation ends", reader.finish()).await;
             let message = Message::finished(&reader.frames);
             check_failed(gateway, &generation, &conversation, &message).await;
             let mut again = gateway.open(&crate::support::http::Request::get(reader.events_path())).await;
@@ -308,6 +309,22 @@ async fn a_provider_that_is_not_there_is_an_error() {
     let outcome = fail(&gateway, &upstream, "away/m").await;
     assert_eq!((outcome.http_status, outcome.code.as_str()), (502, "provider_error"));
     assert!(outcome.error().contains("\"retryable\":true"), "{}", outcome.error());
+}
+
+#[tokio::test]
+async fn one_document_cannot_be_half_an_answer() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    upstream.script("m", Chat::new().text("Half an ans").end());
+    let (generation, conversation) = (new_id(), new_id());
+    let body = json!({"model": "up/m", "prompt": "Go on.", "stream": false,
+        "generationId": generation, "conversationId": conversation});
+    let response = gateway.post("/api/generate", &body).await.expect(502);
+    assert_eq!(response.error_code(), "provider_incomplete");
+    assert_eq!(gateway.generation_status(&generation).await, "error");
+    let stored = gateway.messages(&conversation).await;
+    assert_eq!(stored[1]["content"], "Half an ans");
+    assert_eq!(stored[1]["status"], "error");
 }
 
 #[tokio::test]
