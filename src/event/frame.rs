@@ -46,6 +46,35 @@ pub fn numbered(id: SyncId, json: &impl serde::Serialize, out: &mut BytesMut) {
     write_data(json, out);
 }
 
+/// The usual frame, written piece by piece: the same bytes as the serialiser's, at a fraction of its cost.
+fn write_plain(id: SyncId, kind: &str, delta: &Delta, out: &mut BytesMut) {
+    const REST_BYTES: usize = 96;
+    out.reserve(delta.content.len() + REST_BYTES);
+    let mut digits = itoa::Buffer::new();
+    out.put_slice(b"id: ");
+    out.put_slice(digits.format(id.get()).as_bytes());
+    out.put_slice(b"\ndata: {\"type\":\"");
+    out.put_slice(kind.as_bytes());
+    out.put_slice(b"\",\"content\":\"");
+    out.put_slice(delta.content.as_bytes());
+    out.put_slice(b"\",\"block\":");
+    out.put_slice(digits.format(delta.block).as_bytes());
+    out.put_slice(b"}\n\n");
+}
+
+fn kind_name(event: &Event) -> &'static str {
+    match event {
+        Event::Reasoning(_) => "reasoning",
+        Event::Refusal(_) => "refusal",
+        _ => "text",
+    }
+}
+
+/// Whether JSON writes any of these characters differently. No early exit: this way it is a few vector instructions.
+fn needs_escapes(text: &str) -> bool {
+    text.bytes().fold(false, |found, byte| found | (byte < b' ') | (byte == b'"') | (byte == b'\\'))
+}
+
 /// The most numbers that [`encode`] can use for `event`.
 pub fn most_numbers(event: &Event) -> u64 {
     const WORST_ESCAPE: usize = 6;
@@ -60,6 +89,10 @@ pub fn most_numbers(event: &Event) -> u64 {
 
 fn encode_delta(first: SyncId, delta: &Delta, kind: fn(Delta) -> Event, whole: &Event, out: &mut BytesMut) -> u64 {
     if delta.content.len() <= SURELY_SHORT_BYTES {
+        if !delta.redacted && !needs_escapes(&delta.content) {
+            write_plain(first, kind_name(whole), delta, out);
+            return 1;
+        }
         write_frame(first, whole, out);
         return 1;
     }
@@ -236,6 +269,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_quick_form_is_the_serialiser_s(content in "[ -~é\n\\x01]{0,80}", block in any::<u32>(), kind in 0..3) {
+            let delta = Delta { content, block, redacted: false };
+            let event = match kind {
+                0 => Event::Reasoning(delta),
+                1 => Event::Text(delta),
+                _ => Event::Refusal(delta),
+            };
+            let (mut quick, mut whole) = (BytesMut::new(), BytesMut::new());
+            encode(SyncId::new(7), &event, &mut quick);
+            write_frame(SyncId::new(7), &event, &mut whole);
+            prop_assert_eq!(quick, whole);
+        }
+
         #[test]
         fn long_content_is_split_into_short_lines_and_nothing_is_lost(
             content in proptest::collection::vec(any::<char>(), 0..6000).prop_map(String::from_iter),

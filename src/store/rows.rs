@@ -307,8 +307,9 @@ impl From<MessageRow> for StoredMessage {
     }
 }
 
+// A fixed list of columns keeps the statement in the cache by its type, without its text being built for every row.
 #[derive(Insertable)]
-#[diesel(table_name = event_batches)]
+#[diesel(table_name = event_batches, treat_none_as_default_value = false)]
 pub struct NewBatchRow<'a> {
     conversation_id: Id,
     to_sync_id: i64,

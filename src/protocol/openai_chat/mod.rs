@@ -6,6 +6,7 @@ mod stream;
 mod tool_calls;
 mod types;
 mod usage;
+mod usual;
 
 use super::{Decoder, HttpRequest, Protocol, Quirks};
 use crate::event::{Fault, ModelRequest};

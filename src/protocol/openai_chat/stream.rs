@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use super::errors;
 use super::tool_calls::ToolCalls;
 use super::types::{Choice, Chunk, Content, Counts, Delta, Part};
-use super::usage;
+use super::{usage, usual};
 use crate::event::{ErrorCode, Event, Fault, FinishReason, Usage};
 use crate::protocol::blocks::Blocks;
 use crate::protocol::lenient::{List, Object};
@@ -77,6 +77,12 @@ impl Message {
         }
         if event.name == "error" {
             return ControlFlow::Break(Err(named_error(data)));
+        }
+        if let Some(delta) = usual::delta(data) {
+            return match self.delta(&delta, out) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(fault) => ControlFlow::Break(Err(fault)),
+            };
         }
         if data.is_empty() {
             return ControlFlow::Continue(());

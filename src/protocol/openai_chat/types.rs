@@ -68,7 +68,7 @@ pub struct Choice<'a> {
 }
 
 /// What is new in an answer.
-#[derive(Deserialize, Debug)]
+#[derive(Deserialize, Debug, Default)]
 pub struct Delta<'a> {
     #[serde(borrow, default)]
     pub reasoning_content: Text<'a>,
