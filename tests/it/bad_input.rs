@@ -313,6 +313,23 @@ async fn a_reconnecting_post_starts_nothing() {
 }
 
 #[tokio::test]
+async fn pages_of_other_sites_start_nothing() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    upstream.script("m", Chat::answering("", "Hello."));
+    let body = json!({"model": "up/m", "prompt": "Hi"}).to_string();
+    let from = |site: &str| {
+        let request = Request::post_raw("/api/generate", body.clone()).header("content-type", "text/plain");
+        request.header("origin", "https://elsewhere.example").header("sec-fetch-site", site)
+    };
+    assert_eq!(gateway.send(&from("cross-site")).await.expect(403).error_code(), "forbidden");
+    assert_eq!(upstream.calls().len(), 0);
+    for site in ["same-origin", "same-site", "none"] {
+        gateway.send(&from(site)).await.expect(200);
+    }
+}
+
+#[tokio::test]
 async fn errors_are_problem_documents_where_asked_for() {
     let gateway = Gateway::launch(Setup::new()).await;
     let ask = |accept: &str| Request::get(format!("/api/generations/{}", new_id())).header("accept", accept);
