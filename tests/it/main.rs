@@ -1,1 +1,19 @@
+//! Black-box tests of the gateway: the real binary, real sockets, a scripted provider.
 
+mod bad_input;
+mod cancel;
+mod config_cli;
+mod conversations;
+mod crash;
+mod docs_examples;
+mod generate;
+mod harness;
+mod recordings;
+mod resume;
+mod routing;
+mod secrets;
+mod shutdown;
+mod stalled_reader;
+mod storm;
+mod support;
+mod upstream_faults;
