@@ -26,16 +26,23 @@ pub struct Setup {
     pub kernel: String,
     /// nginx's version.
     pub nginx: Option<String>,
-    /// `server.workers` of the gateway.
-    pub thinkwire_workers: u32,
-    /// Where the gateway stores.
-    pub thinkwire_store: String,
+    /// The gateway's settings.
+    pub thinkwire: Option<GatewaySetup>,
     /// Rounds of each scenario.
     pub rounds: u32,
     /// Whether the small sizes were used.
     pub quick: bool,
     /// Load average of the last minute when the run began.
     pub load_average: String,
+}
+
+/// Settings of the gateway.
+#[derive(Debug, Serialize)]
+pub struct GatewaySetup {
+    /// `server.workers`.
+    pub workers: u32,
+    /// The kind of database; an address may hold a password.
+    pub store: String,
 }
 
 /// One scenario, all sides and rounds.

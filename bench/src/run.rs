@@ -13,7 +13,7 @@ use crate::error::{Context as _, Result};
 use crate::gateway::Gateway;
 use crate::measure::{Measurement, Running, measure};
 use crate::nginx;
-use crate::report::{Report, ScenarioReport, Setup, SideReport, verdicts};
+use crate::report::{GatewaySetup, Report, ScenarioReport, Setup, SideReport, verdicts};
 use crate::scenario::{Name, Scenario, Sizes};
 use crate::stream::Api;
 use crate::{sys, table};
@@ -149,11 +149,10 @@ fn setup(args: &RunArgs, sides: &[Side], rounds: u32) -> Result<Setup> {
         cores: std::thread::available_parallelism().map_or(0, usize::from),
         kernel: proc("/proc/sys/kernel/osrelease")?,
         nginx: sides.contains(&Side::Nginx).then(|| nginx::version(&args.nginx)).transpose()?,
-        thinkwire_workers: args.workers,
-        thinkwire_store: match &args.store {
-            Some(url) => url.split("://").next().unwrap_or_default().to_owned(),
-            None => "sqlite".to_owned(),
-        },
+        thinkwire: sides.contains(&Side::Thinkwire).then(|| GatewaySetup {
+            workers: args.workers,
+            store: args.store.as_deref().and_then(|url| url.split("://").next()).unwrap_or("sqlite").to_owned(),
+        }),
         rounds,
         quick: args.quick,
         load_average: load_average.split(' ').next().unwrap_or_default().to_owned(),

@@ -15,17 +15,14 @@ const QUIET_SHARE: f64 = 0.2;
 pub fn render(report: &Report) -> String {
     let mut text = String::new();
     let setup = &report.setup;
-    let _ = writeln!(
-        text,
-        "{} cores, Linux {}, {}, thinkwire with {} worker(s), storing to {}; medians of {} round(s), least to most in \
-         brackets\n",
-        setup.cores,
-        setup.kernel,
-        setup.nginx.as_deref().unwrap_or("without nginx"),
-        setup.thinkwire_workers,
-        setup.thinkwire_store,
-        setup.rounds
-    );
+    let _ = write!(text, "{} cores, Linux {}", setup.cores, setup.kernel);
+    if let Some(version) = &setup.nginx {
+        let _ = write!(text, ", {version}");
+    }
+    if let Some(gateway) = &setup.thinkwire {
+        let _ = write!(text, ", thinkwire with {} worker(s) storing to {}", gateway.workers, gateway.store);
+    }
+    let _ = writeln!(text, "; medians of {} round(s), least and most in brackets\n", setup.rounds);
     text.push_str(&markdown(&HEADINGS, &figures(report)));
     let sides = report.scenarios.iter().flat_map(|scenario| &scenario.sides);
     if sides.map(most_foreign).fold(0.0, f64::max) > QUIET_SHARE {
