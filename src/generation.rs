@@ -6,6 +6,7 @@
 mod drive;
 mod handle;
 mod running;
+mod watch;
 
 #[cfg(test)]
 mod tests;

@@ -1,22 +1,20 @@
 //! One generation from its first row to its last.
 
-use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use super::handle::{Ended, Handle, State};
 use super::running::{Admission, Running};
+use super::watch::{Opening, Outcome, Watch};
 use crate::config::OnDisconnect;
 use crate::event::{
     Complete, ErrorCode, ErrorEvent, Event, Fault, FinishReason, GenerationId, ModelRequest, Start, SyncId, UserMessage,
 };
 use crate::journal::{Begin, GenerationEnd, MessageEnd, MessageError, MessageStatus, Owner, Write, Writer};
 use crate::upstream::{Client, Route, Stream};
-
-const INTERRUPTED: &str = "The gateway is about to end, and this answer could not be finished in time; ask again.";
 
 /// How long things may take, in milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,13 +62,6 @@ pub fn spawn(job: Job) {
     tokio::task::spawn_local(job.run());
 }
 
-/// How the provider's side of a message ended.
-enum Outcome {
-    Declared(FinishReason),
-    Cancelled,
-    Failed(Fault),
-}
-
 impl Job {
     async fn run(self) {
         match self.begin_and_relay().await {
@@ -97,15 +88,46 @@ impl Job {
         writer.append(&[Event::Start(Box::new(self.start.clone()))], 0).await;
         self.handle.set_state(State::Stored);
 
-        let mut watch = Watch::new(self);
+        let mut watch = Watch::new(&self.handle, &self.route, self.on_disconnect, self.deadlines, self.received_at);
         let outcome = match watch.open(opening, early).await {
             Ok(stream) => {
                 self.handle.set_state(State::Open);
-                watch.relay(stream, &mut writer).await
+                self.relay(stream, &mut watch, &mut writer).await
             }
             Err(outcome) => outcome,
         };
         Ok((writer, outcome))
+    }
+
+    /// Carries the stream into the journal, to its end.
+    async fn relay(&self, mut stream: Stream, watch: &mut Watch<'_>, writer: &mut Writer) -> Outcome {
+        let mut events = Vec::new();
+        loop {
+            if writer.is_held_up() {
+                match watch.over(writer.has_room()).await {
+                    Ok(()) => watch.heard(),
+                    Err(outcome) => return outcome,
+                };
+            }
+            let read = match watch.over(stream.next(&mut events)).await {
+                Ok(read) => read,
+                Err(outcome) => return outcome,
+            };
+            let now = watch.heard();
+            if !events.is_empty() {
+                let at_ms = now.duration_since(self.received_at).as_millis();
+                writer.append(&events, u64::try_from(at_ms).unwrap_or(u64::MAX)).await;
+                events.clear();
+            }
+            match read {
+                Ok(None) => {}
+                Ok(Some(end)) => {
+                    stream.finish();
+                    return Outcome::Declared(end.finish_reason);
+                }
+                Err(fault) => return Outcome::Failed(fault),
+            }
+        }
     }
 
     /// Stores what must be stored before a head goes out, and opens the provider's stream meanwhile.
@@ -264,154 +286,6 @@ impl Job {
     }
 }
 
-type Opening<'a> = Pin<Box<dyn Future<Output = Result<Stream, Fault>> + 'a>>;
-
 fn elapsed_ms(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Watches over a stream: the wish to cancel, readers that left, and deadlines. One timer serves all deadlines and is
-/// moved only when it fires, never for a chunk.
-struct Watch<'a> {
-    job: &'a Job,
-    timer: Pin<Box<Sleep>>,
-    heard_at: Instant,
-    heard: bool,
-    /// Since when nobody reads. Whoever starts a generation counts as a reader from before its start.
-    alone_since: Option<Instant>,
-}
-
-impl<'a> Watch<'a> {
-    fn new(job: &'a Job) -> Self {
-        let mut watch = Watch {
-            job,
-            timer: Box::pin(sleep_until(Instant::now())),
-            heard_at: job.received_at,
-            heard: false,
-            alone_since: None,
-        };
-        watch.rearm();
-        watch
-    }
-
-    async fn open(
-        &mut self,
-        mut opening: Opening<'a>,
-        early: Option<Result<Stream, Fault>>,
-    ) -> Result<Stream, Outcome> {
-        if let Some(opened) = early {
-            return opened.map_err(Outcome::Failed);
-        }
-        loop {
-            tokio::select! {
-                biased;
-                outcome = self.disturbed() => if let Some(outcome) = outcome { return Err(outcome) },
-                opened = &mut opening => return opened.map_err(Outcome::Failed),
-            }
-        }
-    }
-
-    /// Carries the stream into the journal, to its end.
-    async fn relay(&mut self, mut stream: Stream, writer: &mut Writer) -> Outcome {
-        let mut events = Vec::new();
-        loop {
-            if writer.is_held_up() {
-                tokio::select! {
-                    biased;
-                    outcome = self.disturbed() => match outcome {
-                        Some(outcome) => return outcome,
-                        None => continue,
-                    },
-                    () = writer.has_room() => self.heard_at = Instant::now(),
-                }
-            }
-            let read = tokio::select! {
-                biased;
-                outcome = self.disturbed() => match outcome {
-                    Some(outcome) => return outcome,
-                    None => continue,
-                },
-                read = stream.next(&mut events) => read,
-            };
-            self.heard_at = Instant::now();
-            if !self.heard {
-                // From here on the shorter bound on silence counts.
-                self.heard = true;
-                self.rearm();
-            }
-            if !events.is_empty() {
-                let at_ms = self.heard_at.duration_since(self.job.received_at).as_millis();
-                writer.append(&events, u64::try_from(at_ms).unwrap_or(u64::MAX)).await;
-                events.clear();
-            }
-            match read {
-                Ok(None) => {}
-                Ok(Some(end)) => {
-                    stream.finish();
-                    return Outcome::Declared(end.finish_reason);
-                }
-                Err(fault) => return Outcome::Failed(fault),
-            }
-        }
-    }
-
-    /// Waits until something other than the stream happens; `None` where that changes nothing.
-    async fn disturbed(&mut self) -> Option<Outcome> {
-        tokio::select! {
-            biased;
-            () = self.job.handle.control.notified() => {}
-            () = &mut self.timer => {}
-        }
-        let handle = &self.job.handle;
-        if handle.is_cancelled() {
-            return Some(Outcome::Cancelled);
-        }
-        if handle.is_interrupted() {
-            return Some(Outcome::Failed(Fault::new(ErrorCode::Interrupted, INTERRUPTED)));
-        }
-        match handle.has_readers() {
-            true => self.alone_since = None,
-            false => _ = self.alone_since.get_or_insert_with(Instant::now),
-        }
-        let now = Instant::now();
-        if self.abandoned_at().is_some_and(|at| at <= now) {
-            return Some(Outcome::Cancelled);
-        }
-        if let Some((_, fault)) = self.deadlines().into_iter().find(|(at, _)| *at <= now) {
-            return Some(Outcome::Failed(Fault::new(ErrorCode::ProviderTimeout, fault)));
-        }
-        self.rearm();
-        None
-    }
-
-    /// When the disconnect policy cancels.
-    fn abandoned_at(&self) -> Option<Instant> {
-        let since = self.alone_since?;
-        match self.job.on_disconnect {
-            OnDisconnect::Continue => None,
-            OnDisconnect::Cancel => Some(since),
-            OnDisconnect::Grace { grace_ms } => Some(since + Duration::from_millis(grace_ms)),
-        }
-    }
-
-    fn deadlines(&self) -> [(Instant, String); 2] {
-        let Deadlines { first_byte_ms, silence_ms, total_ms, .. } = self.job.deadlines;
-        let provider = self.job.route.name();
-        let (quiet_ms, quiet) = match self.heard {
-            false => (first_byte_ms, format!("{provider} sent nothing within {first_byte_ms} ms")),
-            true => (silence_ms, format!("{provider} fell silent for {silence_ms} ms in the middle of its answer")),
-        };
-        let total = format!("{provider} was not done within {total_ms} ms");
-        [
-            (self.heard_at + Duration::from_millis(quiet_ms), quiet),
-            (self.job.received_at + Duration::from_millis(total_ms), total),
-        ]
-    }
-
-    fn rearm(&mut self) {
-        let next = self.deadlines().into_iter().map(|(at, _)| at).chain(self.abandoned_at()).min();
-        if let Some(next) = next {
-            self.timer.as_mut().reset(next);
-        }
-    }
 }

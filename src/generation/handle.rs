@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Waker;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::event::{ErrorCode, Fault, GenerationId, MessageId, SyncId};
 use crate::journal::{Journal, MessageEnd};
@@ -70,8 +71,10 @@ pub struct Handle {
     cancelled: AtomicBool,
     interrupted: AtomicBool,
     readers: AtomicUsize,
-    /// Wakes the generation: somebody cancelled, or the last reader left.
-    pub(super) control: Notify,
+    /// Somebody cancelled, or the last reader left, and the generation has not looked yet.
+    disturbed: AtomicBool,
+    /// The generation's task. Stays after waking it, so that it is told once and not for every chunk.
+    task: Mutex<Option<Waker>>,
 }
 
 impl Handle {
@@ -90,7 +93,8 @@ impl Handle {
             cancelled: AtomicBool::new(false),
             interrupted: AtomicBool::new(false),
             readers: AtomicUsize::new(0),
-            control: Notify::new(),
+            disturbed: AtomicBool::new(false),
+            task: Mutex::new(None),
         })
     }
 
@@ -136,13 +140,37 @@ impl Handle {
     /// Asks it to end as cancelled.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Release);
-        self.control.notify_one();
+        self.disturb();
     }
 
     /// Asks it to end with `interrupted`, because this process is about to end.
     pub fn interrupt(&self) {
         self.interrupted.store(true, Ordering::Release);
-        self.control.notify_one();
+        self.disturb();
+    }
+
+    fn disturb(&self) {
+        self.disturbed.store(true, Ordering::Release);
+        if let Some(task) = &*self.task.lock() {
+            task.wake_by_ref();
+        }
+    }
+
+    pub(super) fn is_disturbed(&self) -> bool {
+        self.disturbed.load(Ordering::Acquire)
+    }
+
+    /// To be called before looking at what disturbed, so that what comes later is seen too.
+    pub(super) fn settle_disturbance(&self) {
+        self.disturbed.store(false, Ordering::Release);
+    }
+
+    /// Every later disturbance wakes this task.
+    pub(super) fn wakes(&self, waker: &Waker) {
+        let mut task = self.task.lock();
+        if !task.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *task = Some(waker.clone());
+        }
     }
 
     pub(super) fn is_cancelled(&self) -> bool {
@@ -213,7 +241,7 @@ pub struct Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         if self.handle.readers.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.handle.control.notify_one();
+            self.handle.disturb();
         }
     }
 }

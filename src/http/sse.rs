@@ -34,6 +34,8 @@ pub struct Events {
     heartbeat: Duration,
     sent_at: Instant,
     timer: Pin<Box<Sleep>>,
+    /// Whether the timer knows whom to wake. A body lives in one task, so it needs to be told once.
+    registered: bool,
     /// Counts as a reader as long as the body lives.
     _reader: Option<Reader>,
     /// Ends a body that has no end of its own.
@@ -60,6 +62,7 @@ impl Events {
             heartbeat,
             sent_at: Instant::now(),
             timer: Box::pin(sleep(heartbeat)),
+            registered: false,
             _reader: reader,
             closing: None,
         }
@@ -108,6 +111,9 @@ impl Stream for Events {
         {
             return Poll::Ready(None);
         }
+        if this.registered && !this.timer.is_elapsed() {
+            return Poll::Pending;
+        }
         while this.timer.as_mut().poll(cx).is_ready() {
             // The timer is moved only when it fires, not for every frame.
             let due = this.sent_at + this.heartbeat;
@@ -115,10 +121,12 @@ impl Stream for Events {
             if due <= now {
                 this.sent_at = now;
                 this.timer.as_mut().reset(now + this.heartbeat);
+                this.registered = false;
                 return Poll::Ready(Some(Ok(native::HEARTBEAT)));
             }
             this.timer.as_mut().reset(due);
         }
+        this.registered = true;
         Poll::Pending
     }
 }

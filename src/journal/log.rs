@@ -93,7 +93,7 @@ struct State {
     done: u64,
     refused: Vec<u64>,
     stored_through: SyncId,
-    wakers: Vec<Option<Waker>>,
+    readers: Vec<Option<Reading>>,
     free_slots: Vec<usize>,
     /// The conversation was deleted.
     discarded: bool,
@@ -105,6 +105,13 @@ struct Live {
     fold: Fold,
     first: Option<SyncId>,
     ended: Option<SyncId>,
+}
+
+/// A reader's task. The waker stays after use, so that a reader that follows a stream registers once.
+#[derive(Debug)]
+struct Reading {
+    waker: Waker,
+    waits: bool,
 }
 
 #[derive(Debug)]
@@ -174,7 +181,7 @@ impl Journal {
                 done: 0,
                 refused: Vec::new(),
                 stored_through: origin.last,
-                wakers: Vec::new(),
+                readers: Vec::new(),
                 free_slots: Vec::new(),
                 discarded: false,
             }),
@@ -307,11 +314,7 @@ impl Journal {
         let bytes = state.append(owner, events, at_ms);
         let last = state.next.before();
         then(&mut StateView { state: &mut state }, last);
-        for waker in &mut state.wakers {
-            if let Some(waker) = waker.take() {
-                waker.wake();
-            }
-        }
+        state.wake_readers();
         drop(state);
         self.backlog.add(bytes as u64);
         self.mark_dirty();
@@ -363,7 +366,7 @@ impl Journal {
     pub(super) fn discard(self: &Arc<Self>) {
         let mut state = self.state.lock();
         state.discarded = true;
-        state.wakers.iter_mut().filter_map(Option::take).for_each(Waker::wake);
+        state.wake_readers();
         drop(state);
         self.mark_dirty();
     }
@@ -394,16 +397,16 @@ impl Journal {
         match state.free_slots.pop() {
             Some(slot) => slot,
             None => {
-                state.wakers.push(None);
-                state.wakers.len() - 1
+                state.readers.push(None);
+                state.readers.len() - 1
             }
         }
     }
 
     pub(super) fn remove_reader(&self, slot: usize) {
         let mut state = self.state.lock();
-        if let Some(waker) = state.wakers.get_mut(slot) {
-            *waker = None;
+        if let Some(reader) = state.readers.get_mut(slot) {
+            *reader = None;
             state.free_slots.push(slot);
         }
     }
@@ -428,9 +431,9 @@ impl Journal {
         if generation.is_none() && state.discarded {
             return Next::End;
         }
-        match &mut state.wakers[slot] {
-            Some(known) if known.will_wake(waker) => {}
-            known => *known = Some(waker.clone()),
+        match &mut state.readers[slot] {
+            Some(reading) if reading.waker.will_wake(waker) => reading.waits = true,
+            reading => *reading = Some(Reading { waker: waker.clone(), waits: true }),
         }
         Next::Nothing
     }
@@ -469,6 +472,14 @@ impl StateView<'_> {
 }
 
 impl State {
+    fn wake_readers(&mut self) {
+        for reading in self.readers.iter_mut().flatten() {
+            if std::mem::take(&mut reading.waits) {
+                reading.waker.wake_by_ref();
+            }
+        }
+    }
+
     fn push(&mut self, write: Write) -> u64 {
         self.pushed += 1;
         self.pending.push_back(Pending { number: self.pushed, write });

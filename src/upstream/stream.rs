@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
+use http_body::Body as _;
 
 use super::catalogue::Provider;
 use super::demo::Player;
@@ -47,7 +49,8 @@ struct Wire {
 }
 
 enum Body {
-    Http(reqwest::Response),
+    /// Only the body: the head's values would keep the buffer alive that they were read from.
+    Http(reqwest::Body),
     Other(Pin<Box<dyn futures_core::Stream<Item = Result<Bytes, BodyError>> + Send>>),
 }
 
@@ -67,7 +70,7 @@ impl Stream {
     }
 
     pub(super) fn http(answer: reqwest::Response, decoder: Box<dyn Decoder>, provider: Arc<Provider>) -> Stream {
-        Stream::wire(Body::Http(answer), decoder, Some(provider))
+        Stream::wire(Body::Http(answer.into()), decoder, Some(provider))
     }
 
     fn wire(body: Body, decoder: Box<dyn Decoder>, provider: Option<Arc<Provider>>) -> Stream {
@@ -179,7 +182,17 @@ impl Body {
     /// The next bytes; `None` at the end. Nothing is lost when the future is dropped.
     async fn chunk(&mut self) -> Result<Option<Bytes>, BodyError> {
         match self {
-            Body::Http(answer) => answer.chunk().await.map_err(BodyError::from),
+            Body::Http(body) => loop {
+                match poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await.transpose()? {
+                    None => return Ok(None),
+                    // Trailers are of no interest.
+                    Some(frame) => {
+                        if let Ok(bytes) = frame.into_data() {
+                            return Ok(Some(bytes));
+                        }
+                    }
+                }
+            },
             Body::Other(bytes) => bytes.next().await.transpose(),
         }
     }
