@@ -309,8 +309,9 @@ impl Journal {
                 waker.wake();
             }
         }
-        drop(state);
+        // Before the lock is gone: the recorder may store these bytes, and take them off, at once.
         self.backlog.add(bytes as u64);
+        drop(state);
         self.mark_dirty();
         Ok(())
     }
