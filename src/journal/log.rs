@@ -356,8 +356,12 @@ impl Journal {
     }
 
     /// The database refused `unrecorded` for good: lets go of it as well, so that nobody else is held up.
-    pub fn refused(&self, unrecorded: Unrecorded) {
+    pub fn refused(self: &Arc<Self>, unrecorded: Unrecorded) {
         self.settle(unrecorded, true);
+        // The numbers that a writer waits for were refused as well, and it does not ask again by itself.
+        if self.state.lock().wanted > 0 {
+            self.mark_dirty();
+        }
     }
 
     fn settle(&self, unrecorded: Unrecorded, refused: bool) {
