@@ -359,10 +359,7 @@ impl<'a> Watch<'a> {
         if handle.is_interrupted() {
             return Some(Outcome::Failed(Fault::new(ErrorCode::Interrupted, INTERRUPTED)));
         }
-        match handle.has_readers() {
-            true => self.alone_since = None,
-            false => _ = self.alone_since.get_or_insert_with(Instant::now),
-        }
+        self.alone_since = handle.alone_since();
         let now = Instant::now();
         if self.abandoned_at().is_some_and(|at| at <= now) {
             return Some(Outcome::Cancelled);

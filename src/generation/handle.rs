@@ -1,10 +1,12 @@
 //! What others hold of a running generation: its state, its readers, and the wish to cancel it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use crate::event::{ErrorCode, Fault, GenerationId, MessageId, SyncId};
 use crate::journal::{Journal, MessageEnd};
@@ -37,6 +39,13 @@ pub struct Ended {
     pub opened: bool,
 }
 
+#[derive(Debug, Default)]
+struct Readers {
+    count: usize,
+    /// When the last one left, where none came since.
+    left_at: Option<Instant>,
+}
+
 /// A generation that runs, or has ended and is not stored yet.
 #[derive(Debug)]
 pub struct Handle {
@@ -53,7 +62,7 @@ pub struct Handle {
     state: watch::Sender<State>,
     cancelled: AtomicBool,
     interrupted: AtomicBool,
-    readers: AtomicUsize,
+    readers: Mutex<Readers>,
     /// Wakes the generation: somebody cancelled, or the last reader left.
     pub(super) control: Notify,
 }
@@ -71,7 +80,7 @@ impl Handle {
             state: watch::Sender::new(State::Starting),
             cancelled: AtomicBool::new(false),
             interrupted: AtomicBool::new(false),
-            readers: AtomicUsize::new(0),
+            readers: Mutex::default(),
             control: Notify::new(),
         })
     }
@@ -134,12 +143,15 @@ impl Handle {
 
     /// Counts a reader until the guard is dropped.
     pub fn read(self: &Arc<Self>) -> Reader {
-        self.readers.fetch_add(1, Ordering::AcqRel);
+        let mut readers = self.readers.lock();
+        readers.count += 1;
+        readers.left_at = None;
         Reader { handle: self.clone() }
     }
 
-    pub(super) fn has_readers(&self) -> bool {
-        self.readers.load(Ordering::Acquire) > 0
+    /// Since when nobody reads; `None` while somebody does, and before anybody did.
+    pub(super) fn alone_since(&self) -> Option<Instant> {
+        self.readers.lock().left_at
     }
 }
 
@@ -151,7 +163,10 @@ pub struct Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        if self.handle.readers.fetch_sub(1, Ordering::AcqRel) == 1 {
+        let mut readers = self.handle.readers.lock();
+        readers.count -= 1;
+        if readers.count == 0 {
+            readers.left_at = Some(Instant::now());
             self.handle.control.notify_one();
         }
     }
