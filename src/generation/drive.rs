@@ -328,7 +328,11 @@ impl<'a> Watch<'a> {
                 read = stream.next(&mut events) => read,
             };
             self.heard_at = Instant::now();
-            self.heard = true;
+            if !self.heard {
+                // Until now the timer stood at the deadline of the first byte, which may be far.
+                self.heard = true;
+                self.rearm();
+            }
             if !events.is_empty() {
                 let at_ms = self.heard_at.duration_since(self.job.received_at).as_millis();
                 writer.append(&events, u64::try_from(at_ms).unwrap_or(u64::MAX)).await;
