@@ -271,6 +271,8 @@ struct Watch<'a> {
     timer: Pin<Box<Sleep>>,
     heard_at: Instant,
     heard: bool,
+    /// The provider is not read, because too much is not stored.
+    held_up: bool,
     /// Since when nobody reads. Whoever starts a generation counts as a reader from before its start.
     alone_since: Option<Instant>,
 }
@@ -282,6 +284,7 @@ impl<'a> Watch<'a> {
             timer: Box::pin(sleep_until(Instant::now())),
             heard_at: job.received_at,
             heard: false,
+            held_up: false,
             alone_since: None,
         };
         watch.rearm();
@@ -309,15 +312,10 @@ impl<'a> Watch<'a> {
     async fn relay(&mut self, mut stream: Stream, writer: &mut Writer) -> Outcome {
         let mut events = Vec::new();
         loop {
-            if writer.is_held_up() {
-                tokio::select! {
-                    biased;
-                    outcome = self.disturbed() => match outcome {
-                        Some(outcome) => return outcome,
-                        None => continue,
-                    },
-                    () = writer.has_room() => self.heard_at = Instant::now(),
-                }
+            if writer.is_held_up()
+                && let Some(outcome) = self.wait_for_room(writer).await
+            {
+                return outcome;
             }
             let read = tokio::select! {
                 biased;
@@ -349,6 +347,22 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Waits until the recorder has caught up. The provider is not read meanwhile, so its silence says nothing.
+    async fn wait_for_room(&mut self, writer: &Writer) -> Option<Outcome> {
+        self.held_up = true;
+        while writer.is_held_up() {
+            tokio::select! {
+                biased;
+                outcome = self.disturbed() => if outcome.is_some() { return outcome },
+                () = writer.has_room() => {}
+            }
+        }
+        self.held_up = false;
+        self.heard_at = Instant::now();
+        self.rearm();
+        None
+    }
+
     /// Waits until something other than the stream happens; `None` where that changes nothing.
     async fn disturbed(&mut self) -> Option<Outcome> {
         tokio::select! {
@@ -368,7 +382,7 @@ impl<'a> Watch<'a> {
         if self.abandoned_at().is_some_and(|at| at <= now) {
             return Some(Outcome::Cancelled);
         }
-        if let Some((_, fault)) = self.deadlines().into_iter().find(|(at, _)| *at <= now) {
+        if let Some((_, fault)) = self.deadlines().find(|(at, _)| *at <= now) {
             return Some(Outcome::Failed(Fault::new(ErrorCode::ProviderTimeout, fault)));
         }
         self.rearm();
@@ -385,7 +399,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn deadlines(&self) -> [(Instant, String); 2] {
+    fn deadlines(&self) -> impl Iterator<Item = (Instant, String)> {
         let Deadlines { first_byte_ms, silence_ms, total_ms, .. } = self.job.deadlines;
         let provider = self.job.route.name();
         let (quiet_ms, quiet) = match self.heard {
@@ -393,14 +407,13 @@ impl<'a> Watch<'a> {
             true => (silence_ms, format!("{provider} fell silent for {silence_ms} ms in the middle of its answer")),
         };
         let total = format!("{provider} was not done within {total_ms} ms");
-        [
-            (self.heard_at + Duration::from_millis(quiet_ms), quiet),
-            (self.job.received_at + Duration::from_millis(total_ms), total),
-        ]
+        let quiet = (self.heard_at + Duration::from_millis(quiet_ms), quiet);
+        let total = (self.job.received_at + Duration::from_millis(total_ms), total);
+        (!self.held_up).then_some(quiet).into_iter().chain([total])
     }
 
     fn rearm(&mut self) {
-        let next = self.deadlines().into_iter().map(|(at, _)| at).chain(self.abandoned_at()).min();
+        let next = self.deadlines().map(|(at, _)| at).chain(self.abandoned_at()).min();
         if let Some(next) = next {
             self.timer.as_mut().reset(next);
         }
