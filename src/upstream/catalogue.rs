@@ -52,6 +52,16 @@ pub struct Route {
     pub quirks: Quirks,
 }
 
+#[cfg(test)]
+impl Route {
+    /// The same way to a provider that speaks `protocol`, which no configuration can name.
+    pub(crate) fn speaking(mut self, protocol: Arc<dyn Protocol>) -> Self {
+        let config = self.provider.config.clone();
+        self.provider = Arc::new(Provider { config, speaks: Speaks::Wire(protocol) });
+        self
+    }
+}
+
 /// A row of `GET /api/models`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ModelInfo {
