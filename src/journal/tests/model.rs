@@ -29,7 +29,8 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let size = prop_oneof![4 => 0..60usize, 2 => 500..1_500usize, 1 => 4_000..14_000usize];
+    // One append stays below the 64 KiB of a row: whole appends are merged, never cut.
+    let size = prop_oneof![4 => 0..60usize, 2 => 500..1_500usize, 1 => 4_000..7_000usize];
     let events = proptest::collection::vec((0..6u8, size), 1..5);
     prop_oneof![
         6 => (0..WRITERS, events).prop_map(|(writer, events)| Step::Append(writer, events)),
