@@ -103,11 +103,10 @@ impl Job {
     async fn relay(&self, mut stream: Stream, watch: &mut Watch<'_>, writer: &mut Writer) -> Outcome {
         let mut events = Vec::new();
         loop {
-            if writer.is_held_up() {
-                match watch.over(writer.has_room()).await {
-                    Ok(()) => watch.heard(),
-                    Err(outcome) => return outcome,
-                };
+            if writer.is_held_up()
+                && let Err(outcome) = watch.room(writer.has_room()).await
+            {
+                return outcome;
             }
             let read = match watch.over(stream.next(&mut events)).await {
                 Ok(read) => read,

@@ -1,12 +1,13 @@
 //! What others hold of a running generation: its state, its readers, and the wish to cancel it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::event::{ErrorCode, Fault, GenerationId, MessageId, SyncId};
 use crate::journal::{Journal, MessageEnd};
@@ -51,6 +52,13 @@ enum Head {
     Refused,
 }
 
+#[derive(Debug, Default)]
+struct Readers {
+    count: usize,
+    /// When the last one left, where none came since.
+    left_at: Option<Instant>,
+}
+
 /// A generation that runs, or has ended and is not stored yet.
 #[derive(Debug)]
 pub struct Handle {
@@ -70,7 +78,7 @@ pub struct Handle {
     released: watch::Sender<bool>,
     cancelled: AtomicBool,
     interrupted: AtomicBool,
-    readers: AtomicUsize,
+    readers: Mutex<Readers>,
     /// Somebody cancelled, or the last reader left, and the generation has not looked yet.
     disturbed: AtomicBool,
     /// The generation's task. Stays after waking it, so that it is told once and not for every chunk.
@@ -92,7 +100,7 @@ impl Handle {
             released: watch::Sender::new(false),
             cancelled: AtomicBool::new(false),
             interrupted: AtomicBool::new(false),
-            readers: AtomicUsize::new(0),
+            readers: Mutex::default(),
             disturbed: AtomicBool::new(false),
             task: Mutex::new(None),
         })
@@ -223,12 +231,15 @@ impl Handle {
 
     /// Counts a reader until the guard is dropped.
     pub fn read(self: &Arc<Self>) -> Reader {
-        self.readers.fetch_add(1, Ordering::AcqRel);
+        let mut readers = self.readers.lock();
+        readers.count += 1;
+        readers.left_at = None;
         Reader { handle: self.clone() }
     }
 
-    pub(super) fn has_readers(&self) -> bool {
-        self.readers.load(Ordering::Acquire) > 0
+    /// Since when nobody reads; `None` while somebody does, and before anybody did.
+    pub(super) fn alone_since(&self) -> Option<Instant> {
+        self.readers.lock().left_at
     }
 }
 
@@ -240,7 +251,11 @@ pub struct Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        if self.handle.readers.fetch_sub(1, Ordering::AcqRel) == 1 {
+        let mut readers = self.handle.readers.lock();
+        readers.count -= 1;
+        if readers.count == 0 {
+            readers.left_at = Some(Instant::now());
+            drop(readers);
             self.handle.disturb();
         }
     }

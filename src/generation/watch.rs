@@ -41,6 +41,8 @@ pub(super) struct Watch<'a> {
     registered: bool,
     heard_at: Instant,
     heard: bool,
+    /// The provider is not read, because too much is not stored: its silence says nothing.
+    held_up: bool,
     /// Since when nobody reads. Whoever starts a generation counts as a reader from before its start.
     alone_since: Option<Instant>,
 }
@@ -63,6 +65,7 @@ impl<'a> Watch<'a> {
             registered: false,
             heard_at: received_at,
             heard: false,
+            held_up: false,
             alone_since: None,
         };
         watch.rearm();
@@ -91,6 +94,16 @@ impl<'a> Watch<'a> {
             self.rearm();
         }
         self.heard_at
+    }
+
+    /// Waits until the recorder has caught up. The provider is not read meanwhile.
+    pub(super) async fn room(&mut self, room: impl Future<Output = ()>) -> Result<(), Outcome> {
+        self.held_up = true;
+        let waited = self.over(room).await;
+        self.held_up = false;
+        self.heard_at = Instant::now();
+        self.rearm();
+        waited
     }
 
     /// Waits for `work`, or for a reason to end the stream before it.
@@ -138,15 +151,12 @@ impl<'a> Watch<'a> {
         if self.handle.is_interrupted() {
             return Some(Outcome::Failed(Fault::new(ErrorCode::Interrupted, INTERRUPTED)));
         }
-        match self.handle.has_readers() {
-            true => self.alone_since = None,
-            false => _ = self.alone_since.get_or_insert_with(Instant::now),
-        }
+        self.alone_since = self.handle.alone_since();
         let now = Instant::now();
         if self.abandoned_at().is_some_and(|at| at <= now) {
             return Some(Outcome::Cancelled);
         }
-        if let Some((_, fault)) = self.ends().into_iter().find(|(at, _)| *at <= now) {
+        if let Some((_, fault)) = self.ends().find(|(at, _)| *at <= now) {
             return Some(Outcome::Failed(Fault::new(ErrorCode::ProviderTimeout, fault)));
         }
         self.rearm();
@@ -164,7 +174,7 @@ impl<'a> Watch<'a> {
     }
 
     /// The deadlines, each with what it means when it has passed.
-    fn ends(&self) -> [(Instant, String); 2] {
+    fn ends(&self) -> impl Iterator<Item = (Instant, String)> {
         let Deadlines { first_byte_ms, silence_ms, total_ms, .. } = self.deadlines;
         let provider = self.route.name();
         let (quiet_ms, quiet) = match self.heard {
@@ -172,14 +182,13 @@ impl<'a> Watch<'a> {
             true => (silence_ms, format!("{provider} fell silent for {silence_ms} ms in the middle of its answer")),
         };
         let total = format!("{provider} was not done within {total_ms} ms");
-        [
-            (self.heard_at + Duration::from_millis(quiet_ms), quiet),
-            (self.received_at + Duration::from_millis(total_ms), total),
-        ]
+        let quiet = (self.heard_at + Duration::from_millis(quiet_ms), quiet);
+        let total = (self.received_at + Duration::from_millis(total_ms), total);
+        (!self.held_up).then_some(quiet).into_iter().chain([total])
     }
 
     fn rearm(&mut self) {
-        let next = self.ends().into_iter().map(|(at, _)| at).chain(self.abandoned_at()).min();
+        let next = self.ends().map(|(at, _)| at).chain(self.abandoned_at()).min();
         if let Some(next) = next {
             self.timer.as_mut().reset(next);
             self.registered = false;

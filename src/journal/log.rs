@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::readers::Readers;
 use super::registry::Live as LiveJournals;
+use super::run::{Owner, Run, merged, tail};
 use super::{Backlog, Origin, Write};
 use crate::event::{ConversationId, Event, Fold, GenerationId, MessageId, SyncId, frame};
 
@@ -24,31 +26,6 @@ const WINDOW_BYTES: usize = 8 * 1024;
 
 /// Room for a few dozen frames: what arrives between two ticks of the recorder at a usual pace.
 const SLAB_BYTES: usize = 2 * 1024;
-
-/// How large a stored run of frames becomes: what a reader that fell behind gets at a time.
-const ROW_BYTES: usize = 64 * 1024;
-
-/// Whose events a run of frames holds.
-#[derive(PartialEq, Eq, Debug)]
-pub struct Owner {
-    /// The message.
-    pub message: MessageId,
-    /// The generation that makes it; `None` for a message that a client sent.
-    pub generation: Option<GenerationId>,
-}
-
-/// Consecutive frames of one message.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Run {
-    /// Whose they are.
-    pub owner: Arc<Owner>,
-    /// The first frame's number.
-    pub first: SyncId,
-    /// The last frame's number.
-    pub last: SyncId,
-    /// The frames as they go to the client.
-    pub frames: Bytes,
-}
 
 /// The content of a message that is being made, as of `through`.
 #[derive(Clone, Debug)]
@@ -93,8 +70,7 @@ struct State {
     done: u64,
     refused: Vec<u64>,
     stored_through: SyncId,
-    readers: Vec<Option<Reading>>,
-    free_slots: Vec<usize>,
+    readers: Readers,
     /// The conversation was deleted.
     discarded: bool,
 }
@@ -105,13 +81,6 @@ struct Live {
     fold: Fold,
     first: Option<SyncId>,
     ended: Option<SyncId>,
-}
-
-/// A reader's task. The waker stays after use, so that a reader that follows a stream registers once.
-#[derive(Debug)]
-struct Reading {
-    waker: Waker,
-    waits: bool,
 }
 
 #[derive(Debug)]
@@ -181,8 +150,7 @@ impl Journal {
                 done: 0,
                 refused: Vec::new(),
                 stored_through: origin.last,
-                readers: Vec::new(),
-                free_slots: Vec::new(),
+                readers: Readers::default(),
                 discarded: false,
             }),
             dirty: AtomicBool::new(false),
@@ -314,9 +282,10 @@ impl Journal {
         let bytes = state.append(owner, events, at_ms);
         let last = state.next.before();
         then(&mut StateView { state: &mut state }, last);
-        state.wake_readers();
-        drop(state);
+        state.readers.wake();
+        // Before the lock is gone: the recorder may store these bytes, and take them off, at once.
         self.backlog.add(bytes as u64);
+        drop(state);
         self.mark_dirty();
         Ok(())
     }
@@ -366,7 +335,7 @@ impl Journal {
     pub(super) fn discard(self: &Arc<Self>) {
         let mut state = self.state.lock();
         state.discarded = true;
-        state.wake_readers();
+        state.readers.wake();
         drop(state);
         self.mark_dirty();
     }
@@ -379,7 +348,7 @@ impl Journal {
     /// The database refused `unrecorded` for good: lets go of it as well, so that nobody else is held up.
     pub fn refused(self: &Arc<Self>, unrecorded: Unrecorded) {
         self.settle(unrecorded, true);
-        // A writer that waits for numbers would otherwise wait for somebody else to append.
+        // The numbers that a writer waits for were refused as well, and it does not ask again by itself.
         if self.state.lock().wanted > 0 {
             self.mark_dirty();
         }
@@ -393,22 +362,11 @@ impl Journal {
     }
 
     pub(super) fn add_reader(&self) -> usize {
-        let mut state = self.state.lock();
-        match state.free_slots.pop() {
-            Some(slot) => slot,
-            None => {
-                state.readers.push(None);
-                state.readers.len() - 1
-            }
-        }
+        self.state.lock().readers.add()
     }
 
     pub(super) fn remove_reader(&self, slot: usize) {
-        let mut state = self.state.lock();
-        if let Some(reader) = state.readers.get_mut(slot) {
-            *reader = None;
-            state.free_slots.push(slot);
-        }
+        self.state.lock().readers.remove(slot);
     }
 
     /// The next run after `position`, or where it is.
@@ -431,10 +389,7 @@ impl Journal {
         if generation.is_none() && state.discarded {
             return Next::End;
         }
-        match &mut state.readers[slot] {
-            Some(reading) if reading.waker.will_wake(waker) => reading.waits = true,
-            reading => *reading = Some(Reading { waker: waker.clone(), waits: true }),
-        }
+        state.readers.wait(slot, waker);
         Next::Nothing
     }
 }
@@ -472,14 +427,6 @@ impl StateView<'_> {
 }
 
 impl State {
-    fn wake_readers(&mut self) {
-        for reading in self.readers.iter_mut().flatten() {
-            if std::mem::take(&mut reading.waits) {
-                reading.waker.wake_by_ref();
-            }
-        }
-    }
-
     fn push(&mut self, write: Write) -> u64 {
         self.pushed += 1;
         self.pending.push_back(Pending { number: self.pushed, write });
@@ -580,34 +527,4 @@ impl State {
         let front = self.kept.front().or(self.fresh.front());
         self.window_from = front.map_or(self.next, |run| run.first);
     }
-}
-
-/// The last whole frames of a run within `bytes`, in memory of their own.
-fn tail(run: &Run, bytes: usize) -> Option<Run> {
-    let from = run.frames.len().checked_sub(bytes)?;
-    let frame = frame::frames(&run.frames).find(|frame| frame.offset >= from)?;
-    Some(Run { first: frame.id, frames: Bytes::copy_from_slice(&run.frames[frame.offset..]), ..run.clone() })
-}
-
-/// Adjacent runs of one message as one run of at most about [`ROW_BYTES`], in memory of its own.
-fn merged(runs: &VecDeque<Run>) -> Vec<Run> {
-    let mut merged: Vec<Run> = Vec::with_capacity(2);
-    let mut from = 0;
-    while let Some(first) = runs.get(from) {
-        let (mut to, mut bytes) = (from + 1, first.frames.len());
-        while let Some(run) = runs.get(to)
-            && Arc::ptr_eq(&run.owner, &first.owner)
-            && bytes + run.frames.len() <= ROW_BYTES
-        {
-            bytes += run.frames.len();
-            to += 1;
-        }
-        let mut frames = Vec::with_capacity(bytes);
-        for run in runs.range(from..to) {
-            frames.extend_from_slice(&run.frames);
-        }
-        merged.push(Run { last: runs[to - 1].last, frames: Bytes::from(frames), ..first.clone() });
-        from = to;
-    }
-    merged
 }

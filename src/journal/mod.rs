@@ -12,8 +12,10 @@ mod backlog;
 mod cursor;
 mod log;
 mod pages;
+mod readers;
 mod record;
 mod registry;
+mod run;
 mod writer;
 
 #[cfg(test)]
@@ -21,8 +23,9 @@ mod tests;
 
 pub use backlog::Backlog;
 pub use cursor::{Cursor, Scope};
-pub use log::{Journal, NUMBER_BLOCK, Owner, Run, Snapshot, Unrecorded};
+pub use log::{Journal, NUMBER_BLOCK, Snapshot, Unrecorded};
 pub use pages::{Origin, Pages, PagesError};
 pub use record::{Begin, GenerationEnd, InputMessage, MessageEnd, MessageError, MessageStart, MessageStatus, Write};
 pub use registry::Registry;
+pub use run::{Owner, Run};
 pub use writer::Writer;

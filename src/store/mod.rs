@@ -15,6 +15,8 @@ mod types;
 mod write;
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

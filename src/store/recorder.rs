@@ -134,6 +134,8 @@ impl Recording {
             }
             Err(StoreError::Away(reason)) => self.is_away(journals, &reason),
             Err(StoreError::Refused(_)) => {
+                // Whoever says no is there.
+                self.is_back();
                 for (journal, unit) in journals.into_iter().zip(unshared(units)) {
                     self.record_alone(journal, unit).await;
                 }

@@ -53,10 +53,12 @@ struct Rebuilt {
 
 async fn rebuild(store: &Arc<dyn Store>, message: &StoredMessage) -> Result<Rebuilt, StoreError> {
     let mut rebuilt = Rebuilt { fold: Fold::default(), first: None, terminal: None, last_ms: 0 };
+    let mut seen = SyncId::ZERO;
     for stored in store.runs_of(message.conversation, message.id).await? {
         rebuilt.first.get_or_insert(stored.run.first);
         rebuilt.last_ms = stored.recorded_at_ms;
-        for frame in frame::frames(&stored.run.frames) {
+        // Where the outcome of a transaction was lost, its events were stored again as part of longer runs.
+        for frame in frame::frames(&stored.run.frames).filter(|frame| frame.id > seen) {
             match frame.event() {
                 Ok(event) => {
                     rebuilt.fold.apply(&event, stored.recorded_at_ms);
@@ -69,6 +71,7 @@ async fn rebuild(store: &Arc<dyn Store>, message: &StoredMessage) -> Result<Rebu
                 }
             }
         }
+        seen = seen.max(stored.run.last);
     }
     Ok(rebuilt)
 }

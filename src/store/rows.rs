@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::model::{StoredConversation, StoredGeneration, StoredMessage, StoredRun};
 use super::schema::{conversations, event_batches, generations, messages};
 use super::types::{Id, JsonText, TimeUs};
-use crate::event::{Fold, MessageId, Role, SyncId};
+use crate::event::{BlockKind, Fold, MessageId, Role, Span, SyncId};
 use crate::journal::{Begin, InputMessage, MessageEnd, MessageStart, MessageStatus, Owner, Run};
 
 /// Text that every database takes: U+0000, which PostgreSQL refuses, becomes U+FFFD.
@@ -21,7 +21,50 @@ pub fn clean(text: &str) -> Cow<'_, str> {
 
 fn json(value: &impl Serialize) -> JsonText {
     // Our own types with string keys always serialise.
-    JsonText(serde_json::to_string(value).unwrap_or_default().replace("\\u0000", "\u{fffd}"))
+    JsonText(clean_json(serde_json::to_string(value).unwrap_or_default()))
+}
+
+/// The same for a JSON document, where U+0000 is an escape. An escaped backslash before `u0000` is none.
+fn clean_json(json: String) -> String {
+    const NUL: &str = "\\u0000";
+    if !json.contains(NUL) {
+        return json;
+    }
+    let mut cleaned = String::with_capacity(json.len());
+    let mut rest = json.as_str();
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        cleaned.push_str(before);
+        if let Some(after) = escape.strip_prefix(NUL) {
+            cleaned.push('\u{fffd}');
+            rest = after;
+        } else {
+            // Every other escape keeps its backslash and the ASCII character behind it.
+            let (escape, after) = escape.split_at(2);
+            cleaned.push_str(escape);
+            rest = after;
+        }
+    }
+    cleaned.push_str(rest);
+    cleaned
+}
+
+/// The spans of a message's texts after [`clean`], which makes them longer.
+fn clean_spans(fold: &Fold) -> Cow<'_, [Span]> {
+    if ![&fold.reasoning, &fold.text, &fold.refusal].iter().any(|text| text.contains('\0')) {
+        return Cow::Borrowed(&fold.spans);
+    }
+    let moved = |span: &Span| {
+        let text = match span.kind {
+            BlockKind::Reasoning => &fold.reasoning,
+            BlockKind::Text => &fold.text,
+            BlockKind::Refusal => &fold.refusal,
+            BlockKind::ToolCall => return span.clone(),
+        };
+        let place = |at: usize| text.get(..at).map_or(at, |before| clean(before).len());
+        Span { from: place(span.from), to: place(span.to), ..span.clone() }
+    };
+    Cow::Owned(fold.spans.iter().map(moved).collect())
 }
 
 fn from_json<T: DeserializeOwned>(column: Option<JsonText>) -> Option<T> {
@@ -234,7 +277,7 @@ impl<'a> From<&'a MessageEnd> for MessageEndRow<'a> {
             content: clean(&fold.text),
             refusal: (!fold.refusal.is_empty()).then(|| clean(&fold.refusal)),
             reasoning,
-            spans: (!fold.spans.is_empty()).then(|| json(&fold.spans)),
+            spans: (!fold.spans.is_empty()).then(|| json(&clean_spans(fold))),
             tool_calls: (!fold.tool_calls.is_empty()).then(|| json(&fold.tool_calls)),
             usage: fold.usage.as_ref().map(json),
             status: end.status.as_str(),

@@ -53,6 +53,17 @@ pub struct Route {
     pub quirks: Quirks,
 }
 
+#[cfg(test)]
+impl Route {
+    /// The same way to a provider that speaks `protocol`, which no configuration can name.
+    pub(crate) fn speaking(mut self, protocol: Arc<dyn Protocol>) -> Self {
+        let Provider { config, max_line_bytes, .. } = &*self.provider;
+        let (config, max_line_bytes) = (config.clone(), *max_line_bytes);
+        self.provider = Arc::new(Provider { config, speaks: Speaks::Wire(protocol), max_line_bytes });
+        self
+    }
+}
+
 /// A row of `GET /api/models`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ModelInfo {

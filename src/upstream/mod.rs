@@ -10,7 +10,7 @@ mod demo;
 mod fault;
 mod stream;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 

@@ -1,4 +1,5 @@
-//! What the tests of this module share: a server of raw sockets, and a protocol that is simple to write by hand.
+//! What the tests of this module and of generations share: a server of raw sockets, and a protocol that is simple to
+//! write by hand.
 
 use std::sync::Arc;
 
@@ -10,20 +11,20 @@ use crate::config::{Config, Overrides, Variables};
 use crate::event::ModelRequest;
 
 /// The key of [`provider`].
-pub(super) const KEY: &str = "sk-test-0123456789";
+pub(crate) const KEY: &str = "sk-test-0123456789";
 
 /// A configured provider with a key, at `base_url`.
-pub(super) fn provider(base_url: &str) -> Arc<Provider> {
+pub(crate) fn provider(base_url: &str) -> Arc<Provider> {
     route(base_url).provider
 }
 
 /// A route to the model `m` of [`provider`].
-pub(super) fn route(base_url: &str) -> Route {
+pub(crate) fn route(base_url: &str) -> Route {
     route_with(base_url, &[])
 }
 
 /// The same, with more variables of the environment.
-pub(super) fn route_with(base_url: &str, more: &[(&str, &str)]) -> Route {
+pub(crate) fn route_with(base_url: &str, more: &[(&str, &str)]) -> Route {
     let variables: Variables = [
         ("THINKWIRE__PROVIDERS__TEST__BASE_URL", base_url),
         ("THINKWIRE__PROVIDERS__TEST__API_KEY_ENV", "TEST_KEY"),
@@ -39,33 +40,33 @@ pub(super) fn route_with(base_url: &str, more: &[(&str, &str)]) -> Route {
 }
 
 /// A request that says `hi`.
-pub(super) fn request() -> ModelRequest {
+pub(crate) fn request() -> ModelRequest {
     let message = serde_json::from_str(r#"{"role":"user","content":"hi"}"#).expect("a message");
     ModelRequest { messages: vec![message], ..ModelRequest::default() }
 }
 
 /// A server on the loopback that the test plays by hand.
-pub(super) struct Server {
+pub(crate) struct Server {
     listener: TcpListener,
 }
 
 impl Server {
-    pub(super) async fn start() -> Server {
+    pub(crate) async fn start() -> Server {
         Server { listener: TcpListener::bind("127.0.0.1:0").await.expect("a free port") }
     }
 
-    pub(super) fn base_url(&self) -> String {
+    pub(crate) fn base_url(&self) -> String {
         format!("http://{}/v1", self.listener.local_addr().expect("an address"))
     }
 
     /// The next connection.
-    pub(super) async fn accept(&self) -> TcpStream {
+    pub(crate) async fn accept(&self) -> TcpStream {
         self.listener.accept().await.expect("a connection").0
     }
 }
 
 /// Reads one request whole: its head as text, in lower case, and its body.
-pub(super) async fn read_request(socket: &mut TcpStream) -> (String, Vec<u8>) {
+pub(crate) async fn read_request(socket: &mut TcpStream) -> (String, Vec<u8>) {
     let mut bytes = Vec::new();
     loop {
         let read = socket.read_buf(&mut bytes).await.expect("a readable socket");
@@ -81,34 +82,34 @@ pub(super) async fn read_request(socket: &mut TcpStream) -> (String, Vec<u8>) {
 }
 
 /// The head of an answer whose body comes in chunks.
-pub(super) const STREAM_HEAD: &str =
+pub(crate) const STREAM_HEAD: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 
 /// `text` as one chunk of a chunked body.
-pub(super) fn chunk(text: &str) -> String {
+pub(crate) fn chunk(text: &str) -> String {
     format!("{:x}\r\n{text}\r\n", text.len())
 }
 
 /// The last chunk of a chunked body.
-pub(super) const LAST_CHUNK: &str = "0\r\n\r\n";
+pub(crate) const LAST_CHUNK: &str = "0\r\n\r\n";
 
 /// A piece of an answer in the OpenAI chat form.
-pub(super) fn delta(text: &str) -> String {
+pub(crate) fn delta(text: &str) -> String {
     format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":{text:?}}}}}]}}\n\n")
 }
 
 /// The declared end of an answer in the OpenAI chat form.
-pub(super) const DONE: &str =
+pub(crate) const DONE: &str =
     "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
 
 /// Writes `text` and hands it over at once.
-pub(super) async fn send(socket: &mut TcpStream, text: &str) {
+pub(crate) async fn send(socket: &mut TcpStream, text: &str) {
     socket.write_all(text.as_bytes()).await.expect("written");
     socket.flush().await.expect("flushed");
 }
 
 /// A whole answer with a body of known length.
-pub(super) fn whole(status: &str, content_type: &str, more_headers: &str, body: &str) -> String {
+pub(crate) fn whole(status: &str, content_type: &str, more_headers: &str, body: &str) -> String {
     let length = body.len();
     format!("HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n{more_headers}\r\n{body}")
 }

@@ -1,5 +1,6 @@
 //! Black-box tests of the gateway: the real binary, real sockets, a scripted provider.
 
+mod architecture;
 mod bad_input;
 mod cancel;
 mod config_cli;

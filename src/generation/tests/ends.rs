@@ -1,0 +1,208 @@
+//! However a provider's side ends, the message ends once and keeps what was received.
+
+use super::*;
+use crate::event::{Fault, ModelRequest};
+use crate::protocol::{self, Decoder, HttpRequest, Protocol, Quirks};
+
+#[test]
+fn a_declared_end_completes_the_message() {
+    local(|| async {
+        let world = World::new().await;
+        let (mut started, mut socket) = world.start_in_the_middle(OnDisconnect::Continue, PATIENT).await;
+        send(&mut socket, &chunk(DONE)).await;
+        let end = started.end().await;
+        let complete = end.complete();
+        assert_eq!((complete.finish_reason, complete.stored), (FinishReason::Stop, true));
+        assert_eq!(complete.check.text, crate::event::Digest::of("Hello"));
+        assert_eq!(end.text, "Hello");
+        let stored = world.stored(started).await;
+        assert_eq!(stored.status, MessageStatus::Complete);
+        assert_eq!(stored.output().next().expect("a message").content.text, "Hello");
+    });
+}
+
+#[test]
+fn the_demo_thinks_answers_and_completes() {
+    local(|| async {
+        let world = World::new().await;
+        let mut started = world.start(demo("thinker"), OnDisconnect::Continue, PATIENT);
+        let mut clock = tokio::task::spawn_local(async {
+            loop {
+                advance_ms(5).await;
+            }
+        });
+        let end = tokio::select! {
+            end = started.end() => end,
+            _ = &mut clock => unreachable!("the clock does not stop"),
+        };
+        clock.abort();
+        let reasoning: String = started
+            .events
+            .iter()
+            .filter_map(|event| if let Event::Reasoning(delta) = event { Some(delta.content.as_str()) } else { None })
+            .collect();
+        assert!(!reasoning.is_empty() && !end.text.is_empty());
+        assert_eq!(end.complete().check.reasoning, crate::event::Digest::of(&reasoning));
+        assert_eq!(end.complete().check.text, crate::event::Digest::of(&end.text));
+        let stored = world.stored(started).await;
+        assert_eq!(stored.output().next().expect("a message").content.reasoning, reasoning);
+    });
+}
+
+#[test]
+fn cancel_hangs_up_at_once_and_keeps_what_was_received() {
+    local(|| async {
+        let world = World::new().await;
+        let (mut started, mut socket) = world.start_in_the_middle(OnDisconnect::Continue, PATIENT).await;
+        started.handle.cancel();
+        hung_up(&mut socket).await;
+        let end = started.end().await;
+        assert_eq!((end.complete().finish_reason, end.complete().stored), (FinishReason::Cancelled, true));
+        let stored = world.stored(started).await;
+        assert_eq!(stored.status, MessageStatus::Cancelled);
+        let message = stored.output().next().expect("a message");
+        assert_eq!((message.status, message.content.text.as_str()), (MessageStatus::Cancelled, "Hello"));
+        assert_eq!(message.finish_reason, Some(FinishReason::Cancelled));
+    });
+}
+
+#[test]
+fn cancel_also_ends_the_wait_for_an_answer() {
+    local(|| async {
+        let world = World::new().await;
+        let (mut started, mut socket) = world.start_at_server(OnDisconnect::Continue, PATIENT).await;
+        started.handle.cancel();
+        started.handle.cancel();
+        hung_up(&mut socket).await;
+        let end = started.end().await;
+        assert_eq!((end.complete().finish_reason, end.text.as_str()), (FinishReason::Cancelled, ""));
+        world.stored(started).await;
+    });
+}
+
+#[test]
+fn a_cancel_that_overtook_its_request_counts() {
+    local(|| async {
+        let world = World::new().await;
+        let id = GenerationId::new();
+        world.running.cancel_early(id).expect("remembered");
+        let mut started = world.start_as(id, demo("thinker"), OnDisconnect::Continue, PATIENT);
+        assert_eq!(started.end().await.complete().finish_reason, FinishReason::Cancelled);
+        world.stored(started).await;
+    });
+}
+
+#[test]
+fn the_end_of_the_process_is_told_as_interrupted() {
+    local(|| async {
+        let world = World::new().await;
+        let (mut started, mut socket) = world.start_in_the_middle(OnDisconnect::Continue, PATIENT).await;
+        world.running.drain();
+        assert!(world.running.admit().is_err_and(|fault| fault.code == ErrorCode::Draining));
+        world.running.interrupt_all();
+        hung_up(&mut socket).await;
+        let end = started.end().await;
+        assert_eq!((end.error().code, end.error().stored), (ErrorCode::Interrupted, true));
+        world.running.emptied().await;
+        assert_eq!(world.stored(started).await.status, MessageStatus::Error);
+    });
+}
+
+#[test]
+fn bytes_that_just_stop_are_a_fault_that_keeps_them() {
+    local(|| async {
+        let world = World::new().await;
+        let (mut started, mut socket) = world.start_in_the_middle(OnDisconnect::Continue, PATIENT).await;
+        send(&mut socket, LAST_CHUNK).await;
+        let end = started.end().await;
+        assert_eq!((end.error().code, end.text.as_str()), (ErrorCode::ProviderIncomplete, "Hello"));
+        let stored = world.stored(started).await;
+        let message = stored.output().next().expect("a message");
+        assert_eq!((message.status, message.content.text.as_str()), (MessageStatus::Error, "Hello"));
+        assert_eq!(message.error.as_ref().map(|error| error.code), Some(ErrorCode::ProviderIncomplete));
+    });
+}
+
+#[test]
+fn a_refusal_of_the_provider_comes_back_before_the_head() {
+    local(|| async {
+        let world = World::new().await;
+        let (mut started, mut socket) = world.start_at_server(OnDisconnect::Continue, PATIENT).await;
+        send(&mut socket, "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").await;
+        let head = started.handle.head(Duration::from_millis(LONG_MS)).await;
+        assert!(head.is_err_and(|fault| fault.code == ErrorCode::ProviderAuth));
+        assert_eq!(started.end().await.error().code, ErrorCode::ProviderAuth);
+        world.stored(started).await;
+    });
+}
+
+#[test]
+fn the_head_does_not_wait_longer_than_it_may() {
+    local(|| async {
+        let world = World::new().await;
+        let (mut started, mut socket) = world.start_at_server(OnDisconnect::Continue, PATIENT).await;
+        assert!(started.next().await, "the start is stored");
+        let handle = started.handle.clone();
+        let head = tokio::task::spawn_local(async move { handle.head(Duration::from_millis(1_000)).await });
+        tokio::task::yield_now().await;
+        advance_ms(1_001).await;
+        assert!(head.await.expect("no panic").is_ok());
+        send(&mut socket, STREAM_HEAD).await;
+        send(&mut socket, &chunk(DONE)).await;
+        started.end().await.complete();
+    });
+}
+
+/// The common protocol, with a decoder that panics at an exclamation mark.
+struct Jumpy(Arc<dyn Protocol>);
+
+struct JumpyDecoder(Box<dyn Decoder>);
+
+impl Protocol for Jumpy {
+    fn request(&self, request: &ModelRequest, quirks: &Quirks) -> Result<HttpRequest, Fault> {
+        self.0.request(request, quirks)
+    }
+
+    fn decoder(&self, max_line_bytes: usize) -> Box<dyn Decoder> {
+        Box::new(JumpyDecoder(self.0.decoder(max_line_bytes)))
+    }
+}
+
+impl Decoder for JumpyDecoder {
+    fn feed(&mut self, bytes: &[u8], out: &mut Vec<Event>) -> Result<Option<protocol::End>, Fault> {
+        assert!(!bytes.contains(&b'!'), "an exclamation mark");
+        self.0.feed(bytes, out)
+    }
+
+    fn finish(&mut self, out: &mut Vec<Event>) -> Result<protocol::End, Fault> {
+        self.0.finish(out)
+    }
+}
+
+#[test]
+fn a_decoder_that_panics_ends_its_message_and_nothing_else() {
+    local(|| async {
+        let world = World::new().await;
+        let server = Server::start().await;
+        let jumpy = protocol::by_name("openai_chat").map(Jumpy).expect("a protocol");
+        let route = route(&server.base_url()).speaking(Arc::new(jumpy));
+        for (last, panics) in [("boo!", true), ("fine", false)] {
+            let mut started = world.start(route.clone(), OnDisconnect::Continue, PATIENT);
+            let mut socket = server.accept().await;
+            read_request(&mut socket).await;
+            send(&mut socket, STREAM_HEAD).await;
+            started.hear(&mut socket, "Hello ").await;
+            send(&mut socket, &chunk(&delta(last))).await;
+            if panics {
+                let end = started.end().await;
+                assert_eq!((end.error().code, end.text.as_str()), (ErrorCode::Internal, "Hello "));
+                assert!(end.error().stored && !end.error().message.contains("exclamation"));
+                hung_up(&mut socket).await;
+            } else {
+                send(&mut socket, &chunk(DONE)).await;
+                let end = started.end().await;
+                assert_eq!((end.complete().finish_reason, end.text.as_str()), (FinishReason::Stop, "Hello fine"));
+            }
+        }
+    });
+}

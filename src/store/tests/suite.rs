@@ -1,0 +1,257 @@
+//! What every backend keeps and gives back.
+
+use super::*;
+
+fn usage() -> Usage {
+    Usage {
+        input_tokens: 3,
+        output_tokens: 9,
+        reasoning_tokens: Some(4),
+        cached_input_tokens: None,
+        total_tokens: 12,
+        source: UsageSource::Reported,
+    }
+}
+
+fn call(arguments: &str, done: bool) -> Event {
+    let name = (!done).then(|| "look_up".to_owned());
+    Event::ToolCall(ToolCallDelta { id: "call_1".into(), name, arguments: arguments.into(), block: 2, done })
+}
+
+/// A stored message and what is beside it, after the process that wrote it is gone.
+async fn stored_and_reopened(backend: &dyn Backend, events: &[Event]) -> (StoredGeneration, Begin, SyncId) {
+    let store = backend.open().await;
+    let registry = registry(&store);
+    let mut talk = Talk::begin(&registry, 1);
+    talk.say(0, events);
+    let last = talk.end(0);
+    record(&store, &talk.journal).await.expect("stored");
+    let begin = talk.begin.clone();
+    drop((talk, registry, store));
+    let generation = backend.open().await.generation(begin.generation).await.expect("the store");
+    (generation.expect("a generation"), begin, last)
+}
+
+pub async fn a_message_comes_back_as_it_was(backend: &dyn Backend) {
+    let events = [
+        reasoning("Nul\0l? "),
+        reasoning("Hm 🤔."),
+        text("It is a\0b"),
+        text(" 👩‍👩‍👧 done"),
+        Event::Refusal(delta("not\0that", 3)),
+        call("{\"q\":\"a\0", false),
+        call("b\"}", true),
+        Event::Reasoning(delta("Again.", 4)),
+        Event::Usage(usage()),
+    ];
+    let (stored, begin, last) = stored_and_reopened(backend, &events).await;
+    assert_eq!((stored.conversation, stored.status), (begin.conversation, MessageStatus::Complete));
+    assert_eq!((stored.body_hash.as_slice(), stored.request_id.as_str()), (&[7; 32][..], "request-1"));
+    assert_eq!((stored.created_at_us, stored.last), (begin.at_us, Some(last)));
+
+    let input = stored.input().next().expect("the client's message");
+    assert_eq!((input.id, input.role), (begin.input[0].id, Role::User));
+    assert_eq!(input.content.text, "What is a \u{fffd} good for? 🦀");
+    assert_eq!(input.status, MessageStatus::Complete);
+
+    let output = stored.output().next().expect("the model's message");
+    assert_eq!((output.id, output.role, output.status), (begin.output[0].id, Role::Assistant, MessageStatus::Complete));
+    assert_eq!(output.content.reasoning, "Nul\u{fffd}l? Hm 🤔.Again.");
+    assert_eq!(output.content.text, "It is a\u{fffd}b 👩‍👩‍👧 done");
+    assert_eq!(output.content.refusal, "not\u{fffd}that");
+    let arguments = "{\"q\":\"a\u{fffd}b\"}".to_owned();
+    let calls = [ToolCall { id: "call_1".into(), name: "look_up".into(), arguments }];
+    assert_eq!(output.content.tool_calls, calls);
+    assert_eq!(output.content.usage, Some(usage()));
+    assert_eq!(output.metadata, BTreeMap::from([("place".into(), "a\u{fffd}b".into())]));
+    assert_eq!(output.finish_reason, Some(FinishReason::Stop));
+    assert_eq!(output.timing.map(|timing| timing.total_ms), Some(20));
+    assert_eq!((output.first, output.last, output.error.clone()), (Some(SyncId::new(1)), Some(last), None));
+
+    let blocks: Vec<_> =
+        output.content.blocks().into_iter().map(|block| (block.block, block.kind, block.text)).collect();
+    let expected = [
+        (0, BlockKind::Reasoning, "Nul\u{fffd}l? Hm 🤔."),
+        (1, BlockKind::Text, "It is a\u{fffd}b 👩‍👩‍👧 done"),
+        (3, BlockKind::Refusal, "not\u{fffd}that"),
+        (2, BlockKind::ToolCall, "call_1"),
+        (4, BlockKind::Reasoning, "Again."),
+    ];
+    assert_eq!(blocks, expected.map(|(block, kind, text)| (block, kind, text.to_owned())));
+}
+
+pub async fn text_that_looks_like_an_escape_stays_as_it_is(backend: &dyn Backend) {
+    let thought = r"In JSON it is \u0000, escaped \\u0000, and as a character";
+    let events = [reasoning(thought), reasoning("\0\\\0."), call(r#"{"nul":"\u0000"}"#, false), text(r"\u0000")];
+    let (stored, ..) = stored_and_reopened(backend, &events).await;
+    let content = &stored.output().next().expect("a message").content;
+    assert_eq!(content.reasoning, format!("{thought}\u{fffd}\\\u{fffd}."));
+    assert_eq!(content.text, r"\u0000");
+    assert_eq!(content.tool_calls[0].arguments, r#"{"nul":"\u0000"}"#);
+}
+
+pub async fn events_come_back_byte_for_byte(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let registry = registry(&store);
+    let mut talk = Talk::begin(&registry, 1);
+    talk.say(0, &[reasoning("a\0b"), text(&"long 🦀 ".repeat(3_000))]);
+    talk.say(0, &[text("second append")]);
+    let unit = talk.journal.unrecorded().expect("events");
+    let frames: Vec<_> = unit.runs.iter().map(|run| run.frames.clone()).collect();
+    store.commit(Arc::new(vec![unit])).await.expect("stored");
+    let page = store.page(talk.journal.id(), SyncId::ZERO, 1 << 20).await.expect("a page");
+    assert_eq!(page.iter().map(|run| run.frames.clone()).collect::<Vec<_>>(), frames);
+    let owner = Owner { message: talk.message(0), generation: Some(talk.generation()) };
+    assert!(page.iter().all(|run| *run.owner == owner));
+    let runs = store.runs_of(talk.journal.id(), talk.message(0)).await.expect("runs");
+    assert_eq!(runs.iter().map(|stored| stored.run.clone()).collect::<Vec<_>>(), page);
+    assert!(runs.iter().all(|stored| stored.recorded_at_ms * 1000 + 1000 > talk.begin.at_us as u64));
+    assert!(store.page(ConversationId::new(), SyncId::ZERO, 1).await.expect("a page").is_empty());
+}
+
+pub async fn a_page_ends_at_its_limit_and_goes_on_from_any_position(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let registry = registry(&store);
+    let mut talk = Talk::begin(&registry, 1);
+    for _ in 0..6 {
+        for _ in 0..5 {
+            talk.say(0, &[text(&"x".repeat(500))]);
+        }
+        record(&store, &talk.journal).await.expect("stored");
+    }
+    let id = talk.journal.id();
+    let page = async |after: u64, max_bytes| {
+        let page = store.page(id, SyncId::new(after), max_bytes).await.expect("a page");
+        page.iter().map(|run| (run.first.get(), run.last.get())).collect::<Vec<_>>()
+    };
+    assert_eq!(page(0, 1 << 20).await, [(1, 5), (6, 10), (11, 15), (16, 20), (21, 25), (26, 30)]);
+    assert_eq!(page(0, 1).await, [(1, 5)], "at least one");
+    assert_eq!(page(0, 4_000).await, [(1, 5), (6, 10)], "about so many bytes");
+    assert_eq!(page(5, 1).await, [(6, 10)]);
+    assert_eq!(page(7, 1).await, [(6, 10)], "in the middle of a run: that run");
+    assert_eq!(page(29, 1 << 20).await, [(26, 30)]);
+    assert!(page(30, 1 << 20).await.is_empty());
+    assert!(page(9_999, 1).await.is_empty());
+}
+
+pub async fn the_origin_follows_the_end_of_generations_and_the_reservation(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let registry = registry(&store);
+    let mut talk = Talk::begin(&registry, 1);
+    let id = talk.journal.id();
+    assert_eq!(store.origin(id).await.expect("the store"), None);
+    talk.say(0, &[text("one"), text("two")]);
+    record(&store, &talk.journal).await.expect("stored");
+    let origin = store.origin(id).await.expect("the store").expect("a conversation");
+    let block = SyncId::new(crate::journal::NUMBER_BLOCK);
+    assert_eq!((origin.reserved, origin.trimmed), (block, SyncId::ZERO));
+    let last = talk.end(0);
+    talk.journal.push(Write::Reserve(block.plus(77)), false);
+    record(&store, &talk.journal).await.expect("stored");
+    let origin = store.origin(id).await.expect("the store").expect("a conversation");
+    assert_eq!((origin.last, origin.reserved), (last, block.plus(77)));
+    let conversation = store.conversation(id).await.expect("the store").expect("a conversation");
+    assert_eq!((conversation.last, conversation.updated_at_us), (last, talk.begin.at_us + 6));
+}
+
+pub async fn conversations_are_listed_newest_change_first(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let mut expected = Vec::new();
+    for at_us in [30, 10, 20, 20, 20] {
+        let conversation = StoredConversation {
+            id: ConversationId::new(),
+            title: Some(format!("at {at_us}")),
+            created_at_us: at_us,
+            updated_at_us: at_us,
+            last: SyncId::ZERO,
+            trimmed: SyncId::ZERO,
+        };
+        store.create_conversation(conversation.clone()).await.expect("stored");
+        expected.push(conversation);
+    }
+    expected.sort_by_key(|conversation| std::cmp::Reverse((conversation.updated_at_us, conversation.id)));
+    assert_eq!(store.conversations(None, 10).await.expect("a list"), expected);
+    for limit in 1..4 {
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let page = store.conversations(after, limit).await.expect("a list");
+            assert!(page.len() <= limit as usize);
+            let Some(last) = page.last() else { break };
+            after = Some(ListPlace { updated_at_us: last.updated_at_us, id: last.id });
+            all.extend(page);
+        }
+        assert_eq!(all, expected, "pages of {limit}");
+    }
+    // A request moves its conversation to the front.
+    let registry = registry(&store);
+    let oldest = expected.last().expect("a conversation").id;
+    let journal = registry.open(oldest).await.expect("pages").expect("a conversation");
+    let _talk = Talk::begin_in(&journal, false, 1);
+    record(&store, &journal).await.expect("stored");
+    let first = &store.conversations(None, 1).await.expect("a list")[0];
+    assert_eq!((first.id, first.title.as_deref()), (oldest, Some("at 10")));
+}
+
+pub async fn a_generation_runs_until_its_end_is_stored(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let registry = registry(&store);
+    let mut talks = [Talk::begin(&registry, 1), Talk::begin(&registry, 1)];
+    for talk in &talks {
+        record(&store, &talk.journal).await.expect("stored");
+    }
+    let mut running = store.running().await.expect("the store");
+    running.sort();
+    let mut both = talks.each_ref().map(Talk::generation);
+    both.sort();
+    assert_eq!(running, both);
+    talks[0].end(0);
+    assert_eq!(store.running().await.expect("the store").len(), 2);
+    record(&store, &talks[0].journal).await.expect("stored");
+    assert_eq!(store.running().await.expect("the store"), [talks[1].generation()]);
+    assert_eq!(store.generation(GenerationId::new()).await.expect("the store"), None);
+}
+
+pub async fn a_commit_that_is_repeated_adds_nothing(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let registry = registry(&store);
+    let mut talk = Talk::begin(&registry, 2);
+    talk.say(0, &[text("one")]);
+    talk.say(1, &[text("other")]);
+    talk.end(0);
+    let unit = Arc::new(vec![talk.journal.unrecorded().expect("events")]);
+    store.commit(unit.clone()).await.expect("stored");
+    let id = talk.journal.id();
+    let state = async || {
+        let page = store.page(id, SyncId::ZERO, 1 << 20).await.expect("a page");
+        let messages = store.messages(id).await.expect("the store");
+        let conversation = store.conversation(id).await.expect("the store");
+        (page, messages, conversation, store.origin(id).await.expect("the store"))
+    };
+    let before = state().await;
+    assert_eq!((before.0.len(), before.1.len()), (3, 3));
+    store.commit(unit).await.expect("stored again");
+    assert_eq!(state().await, before);
+}
+
+pub async fn events_of_a_conversation_that_does_not_exist_are_refused(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let registry = registry(&store);
+    let journal = registry.create(ConversationId::new());
+    let mut writer = Writer::open(&journal, Owner { message: MessageId::new(), generation: None });
+    writer.append(&[text("lost")], 0).await;
+    let refused = record(&store, &journal).await;
+    assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+}
+
+pub async fn a_refused_commit_leaves_nothing_behind(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let registry = registry(&store);
+    let good = Talk::begin(&registry, 1);
+    let bad = registry.create(ConversationId::new());
+    let mut writer = Writer::open(&bad, Owner { message: MessageId::new(), generation: None });
+    writer.append(&[text("lost")], 0).await;
+    let units = vec![good.journal.unrecorded().expect("rows"), bad.unrecorded().expect("events")];
+    let refused = store.commit(Arc::new(units)).await;
+    assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+    assert_eq!(store.conversation(good.journal.id()).await.expect("the store"), None, "all or nothing");
+}
