@@ -19,9 +19,9 @@ pub fn unit(conn: &mut SqliteConnection, unit: &Unrecorded, now_us: i64) -> Quer
         }
     }
     for run in &unit.runs {
-        diesel::insert_into(event_batches::table)
+        // Not `on_conflict_do_nothing`: with that the statement's text is built again for every row.
+        diesel::insert_or_ignore_into(event_batches::table)
             .values(NewBatchRow::new(conversation, run, now_us))
-            .on_conflict_do_nothing()
             .execute(conn)?;
     }
     for write in &unit.writes {

@@ -115,7 +115,8 @@ impl<'a> Scan<'a> {
     fn string(&mut self) -> Option<&'a str> {
         self.expect(b'"')?;
         let rest = &self.text[self.at..];
-        let end = memchr2(b'"', b'\\', rest.as_bytes())?;
+        // Keys and names are too short for a vector search to pay.
+        let end = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\'))?;
         if rest.as_bytes()[end] == b'\\' {
             return None;
         }
