@@ -18,6 +18,9 @@ const LONGEST_SHOWN_BYTES: usize = 12;
 /// How much of a name that a client made up is repeated to it.
 const SHOWN_NAME_CHARS: usize = 128;
 
+/// The protocols that a provider of the configuration may name.
+pub const PROTOCOLS: &[&str] = &["demo", "openai_chat"];
+
 /// The providers of the configuration, and how names lead to them. One a process; shared by all workers.
 #[derive(Debug)]
 pub struct Catalogue {
@@ -333,7 +336,7 @@ mod tests {
 
     fn catalogue(variables: &[(&str, &str)]) -> Catalogue {
         let variables: Variables = variables.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
-        let config = Config::load_from(&Overrides::default(), &variables).expect("a good configuration");
+        let config = Config::load_from(&Overrides::default(), &variables, PROTOCOLS).expect("a good configuration");
         Catalogue::new(&config).expect("known protocols")
     }
 
@@ -429,6 +432,11 @@ mod tests {
     }
 
     #[test]
+    fn every_protocol_that_may_be_named_is_spoken() {
+        assert!(PROTOCOLS.iter().all(|name| *name == "demo" || protocol::by_name(name).is_some()));
+    }
+
+    #[test]
     fn unknown_protocols_are_all_named() {
         let variables: Variables = [
             ("THINKWIRE__PROVIDERS__A__PROTOCOL", "smoke"),
@@ -437,7 +445,8 @@ mod tests {
         ]
         .map(|(a, b)| (a.to_owned(), b.to_owned()))
         .into();
-        let config = Config::load_from(&Overrides::default(), &variables).expect("loads");
+        let config = Config::load_from(&Overrides::default(), &variables, &["demo", "drums", "openai_chat", "smoke"])
+            .expect("loads");
         let error = Catalogue::new(&config).expect_err("two unknown ones").to_string();
         assert!(error.contains("providers.a.protocol") && error.contains("drums"), "{error}");
     }
