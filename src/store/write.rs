@@ -7,7 +7,7 @@ use super::rows::{ConversationRow, GenerationRow, MessageEndRow, NewBatchRow, Ne
 use super::schema::{conversations, event_batches, generations, messages};
 use super::types::{Id, TimeUs};
 use crate::event::SyncId;
-use crate::journal::{Begin, GenerationEnd, MessageEnd, NUMBER_BLOCK, Unrecorded, Write};
+use crate::journal::{Begin, GenerationEnd, MessageEnd, NUMBER_BLOCK, Run, Unrecorded, Write};
 
 /// Writes what one journal wants stored. Rows that are there already stay as they are, so that a transaction whose
 /// outcome was lost can be repeated.
@@ -23,6 +23,9 @@ pub fn unit(conn: &mut SqliteConnection, unit: &Unrecorded, now_us: i64) -> Quer
             .values(NewBatchRow::new(conversation, run, now_us))
             .on_conflict_do_nothing()
             .execute(conn)?;
+        if run.owner.generation.is_none() {
+            input_numbers(conn, run)?;
+        }
     }
     for write in &unit.writes {
         match write {
@@ -85,6 +88,14 @@ fn begin(conn: &mut SqliteConnection, begin: &Begin) -> QueryResult<()> {
     for (place, row) in (0..).zip(input.chain(output)) {
         diesel::insert_into(messages::table).values(row.at(place)).on_conflict_do_nothing().execute(conn)?;
     }
+    Ok(())
+}
+
+/// The numbers of a message that a client sent: its whole run is one event, and nothing else ever says that it ended.
+fn input_numbers(conn: &mut SqliteConnection, run: &Run) -> QueryResult<()> {
+    diesel::update(messages::table.find(Id::from(run.owner.message)))
+        .set((messages::first_sync_id.eq(number(run.first)), messages::last_sync_id.eq(number(run.last))))
+        .execute(conn)?;
     Ok(())
 }
 
