@@ -197,7 +197,9 @@ async fn unknown_routes_and_methods_are_json_too() {
     }
     for request in [Request::get("/api/generate"), Request::get("/api/conversations").method("PUT")] {
         let response = gateway.send(&request).await;
-        assert!(matches!(response.status, 404 | 405), "{}", response.status);
-        response.error_code();
+        assert_eq!(response.status, 405, "{}", response.text());
+        assert_eq!(response.error_code(), "method_not_allowed");
+        let allowed = response.headers.expect("allow");
+        assert!(allowed.contains("POST"), "{allowed}");
     }
 }
