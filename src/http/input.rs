@@ -73,6 +73,15 @@ async fn body(request: &HttpRequest, payload: Payload, max_bytes: usize) -> Resu
     }
 }
 
+/// A flag in the query: `?name=1`, or just `?name`.
+pub fn flag(request: &HttpRequest, name: &str, value: Option<&str>) -> Result<bool, ApiError> {
+    match value {
+        None | Some("0" | "false") => Ok(false),
+        Some("1" | "true" | "") => Ok(true),
+        Some(other) => Err(ApiError::malformed(request, format!("{name} is 1 or 0, not {other:?}."))),
+    }
+}
+
 /// An id in the path.
 pub fn id<T: FromStr>(request: &HttpRequest, name: &str) -> Result<T, ApiError> {
     let text = request.match_info().get(name).unwrap_or_default();
