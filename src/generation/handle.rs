@@ -55,6 +55,8 @@ enum Head {
 pub struct Handle {
     /// Its id.
     pub id: GenerationId,
+    /// The `Idempotency-Key` that leads to it.
+    pub key: Option<Arc<str>>,
     /// The message that it makes.
     pub message: MessageId,
     /// Where its events are.
@@ -76,10 +78,17 @@ pub struct Handle {
 
 impl Handle {
     /// For a generation that is about to start.
-    pub fn new(id: GenerationId, message: MessageId, journal: Arc<Journal>, body_hash: [u8; 32]) -> Arc<Self> {
+    pub fn new(
+        id: GenerationId,
+        key: Option<Arc<str>>,
+        message: MessageId,
+        journal: Arc<Journal>,
+        body_hash: [u8; 32],
+    ) -> Arc<Self> {
         let before = journal.last();
         Arc::new(Handle {
             id,
+            key,
             message,
             journal,
             before,

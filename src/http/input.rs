@@ -1,6 +1,7 @@
 //! What clients send: bodies, positions and ids, read strictly and refused with a reason.
 
 mod generate;
+mod key;
 mod resume;
 
 #[cfg(test)]
@@ -13,6 +14,7 @@ use actix_web::web::{Bytes, Payload};
 use serde::de::DeserializeOwned;
 
 pub use generate::GenerateRequest;
+pub use key::idempotency_key;
 pub use resume::{Resume, last_event_id, resume};
 
 use super::error::ApiError;

@@ -8,6 +8,7 @@ mod generations;
 mod input;
 mod models;
 mod objects;
+mod repeat;
 mod replay;
 mod sse;
 mod trace;

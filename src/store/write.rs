@@ -134,11 +134,11 @@ fn generation_end(conn: &mut SqliteConnection, conversation: Id, end: &Generatio
     Ok(())
 }
 
-/// Keeps a generation under another id. Its messages follow by themselves.
+/// Keeps a generation under another id and without its key. Its messages follow by themselves.
 fn rekey(conn: &mut SqliteConnection, conversation: Id, id: Id, rekey: Id) -> QueryResult<()> {
     // The id may be another conversation's by now, where the database took the rows that began this one too late.
     diesel::update(generations::table.find(id).filter(generations::conversation_id.eq(conversation)))
-        .set(generations::id.eq(rekey))
+        .set((generations::id.eq(rekey), generations::idempotency_key.eq(None::<String>)))
         .execute(conn)?;
     diesel::update(event_batches::table)
         .filter(event_batches::conversation_id.eq(conversation))
