@@ -147,3 +147,60 @@ fn rekey(conn: &mut SqliteConnection, conversation: Id, id: Id, rekey: Id) -> Qu
         .execute(conn)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
+
+    use super::super::read;
+    use super::*;
+    use crate::event::{ConversationId, GenerationId};
+    use crate::journal::MessageStatus;
+
+    const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+
+    fn keyed(at_us: i64) -> Begin {
+        Begin {
+            conversation: ConversationId::new(),
+            new_conversation: true,
+            generation: GenerationId::new(),
+            idempotency_key: Some("key".into()),
+            body_hash: [7; 32],
+            request_id: "r".to_owned(),
+            input: Vec::new(),
+            output: Vec::new(),
+            at_us,
+        }
+    }
+
+    #[test]
+    fn a_key_leads_to_its_latest_generation_until_that_fails_or_is_too_old() {
+        let mut conn = SqliteConnection::establish(":memory:").expect("a database");
+        conn.run_pending_migrations(MIGRATIONS).expect("migrated");
+        let (old, new) = (keyed(1_000), keyed(2_000));
+        for row in [&old, &new] {
+            begin(&mut conn, row).expect("stored");
+        }
+        let found = |conn: &mut SqliteConnection, not_before_us| {
+            read::generation_by_key(conn, "key", not_before_us).expect("readable").map(|found| found.id)
+        };
+        assert_eq!(found(&mut conn, 2_000), Some(new.generation));
+        assert_eq!(found(&mut conn, 2_001), None);
+        assert!(read::generation_by_key(&mut conn, "KEY", 0).expect("readable").is_none());
+
+        // A failure before every head frees the key; what was generated stays.
+        let rekeyed = GenerationId::new();
+        let end = GenerationEnd {
+            id: new.generation,
+            status: MessageStatus::Error,
+            messages: Vec::new(),
+            rekey: Some(rekeyed),
+            at_us: 3_000,
+        };
+        generation_end(&mut conn, Id::from(new.conversation), &end, SyncId::ZERO).expect("stored");
+        assert_eq!(found(&mut conn, 2_000), None);
+        assert_eq!(found(&mut conn, 0), Some(old.generation));
+        let kept = read::generation(&mut conn, rekeyed).expect("readable").expect("kept");
+        assert_eq!(kept.idempotency_key, None);
+    }
+}
