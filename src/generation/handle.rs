@@ -192,6 +192,13 @@ impl Handle {
         *head == Head::Given
     }
 
+    /// Waits for the state to say what readers of the journal can already know: that the last event is there.
+    pub async fn caught_up(&self) {
+        if self.journal.ended(self.id).is_some() {
+            self.ended().await;
+        }
+    }
+
     /// Waits for the end.
     pub async fn ended(&self) -> Option<Arc<Ended>> {
         let mut state = self.state.subscribe();
