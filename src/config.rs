@@ -301,24 +301,25 @@ impl fmt::Display for ConfigErrors {
 }
 
 impl Config {
-    /// Reads the configuration with the environment variables of this process.
+    /// Reads the configuration with the environment variables of this process. `protocols` are the names that a
+    /// provider's `protocol` may have.
     ///
     /// # Errors
     /// Every mistake that was found, not only the first.
-    pub fn load(overrides: &Overrides) -> Result<Config, ConfigErrors> {
+    pub fn load(overrides: &Overrides, protocols: &[&str]) -> Result<Config, ConfigErrors> {
         let variables =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Config::load_from(overrides, &variables.collect())
+        Config::load_from(overrides, &variables.collect(), protocols)
     }
 
     /// Reads the configuration with the given environment variables.
     ///
     /// # Errors
     /// Every mistake that was found, not only the first.
-    pub fn load_from(overrides: &Overrides, variables: &Variables) -> Result<Config, ConfigErrors> {
+    pub fn load_from(overrides: &Overrides, variables: &Variables, protocols: &[&str]) -> Result<Config, ConfigErrors> {
         let mistakes = reader::Mistakes::default();
         let layered = layers::gather(overrides, variables, &mistakes);
-        let config = sections::read(layered, variables, &mistakes);
+        let config = sections::read(layered, variables, protocols, &mistakes);
         match mistakes.into_vec() {
             found if found.is_empty() => Ok(config),
             mistakes => Err(ConfigErrors { mistakes }),

@@ -13,4 +13,4 @@ mod tests;
 
 pub use drive::{Deadlines, Job, spawn};
 pub use handle::{Ended, Handle, Reader, State};
-pub use running::{Admission, Running};
+pub use running::{Admission, Running, Starting};

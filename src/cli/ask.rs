@@ -12,7 +12,7 @@ use super::{AskArgs, CANCELLED, FAILED, WRONG_USAGE, complain};
 use crate::config::{Config, LogConfig, LogFormat, StreamConfig};
 use crate::event::{ChatMessage, ErrorCode, Event, Fault, FinishReason, ModelRequest, Role};
 use crate::telemetry;
-use crate::upstream::{Catalogue, Client, Stream};
+use crate::upstream::{Catalogue, Client, PROTOCOLS, Stream};
 
 /// How an answer ended.
 enum Outcome {
@@ -39,7 +39,7 @@ pub(super) fn run(args: AskArgs) -> ExitCode {
         reasoning_effort: args.effort.map(Into::into),
         ..ModelRequest::default()
     };
-    let config = match Config::load(&args.config.into()) {
+    let config = match Config::load(&args.config.into(), PROTOCOLS) {
         Ok(config) => config,
         Err(errors) => return complain(WRONG_USAGE, &errors),
     };
@@ -216,7 +216,7 @@ mod tests {
     }
 
     fn limits() -> StreamConfig {
-        let config = Config::load_from(&Overrides::default(), &Default::default()).expect("the defaults");
+        let config = Config::load_from(&Overrides::default(), &Default::default(), PROTOCOLS).expect("the defaults");
         StreamConfig {
             first_byte_timeout_ms: 3000,
             silence_timeout_ms: 1000,

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use super::{WRONG_USAGE, complain};
 use crate::config::{Config, Overrides};
-use crate::upstream::Catalogue;
+use crate::upstream::{Catalogue, PROTOCOLS};
 
 pub(super) fn run(overrides: &Overrides) -> ExitCode {
-    let config = match Config::load(overrides) {
+    let config = match Config::load(overrides, PROTOCOLS) {
         Ok(config) => config,
         Err(errors) => return complain(WRONG_USAGE, &errors),
     };
@@ -58,7 +58,7 @@ mod tests {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
-        let config = Config::load_from(&Overrides::default(), &variables).expect("loads");
+        let config = Config::load_from(&Overrides::default(), &variables, PROTOCOLS).expect("loads");
         let text = summary(&config, &Catalogue::new(&config).expect("known protocols"));
         assert!(text.starts_with("OK\n"), "{text}");
         assert!(text.lines().any(|line| line.starts_with("  on ") && line.contains("demo, groq, ")), "{text}");

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, Overrides};
 use crate::event::ReasoningEffort;
+use crate::upstream::PROTOCOLS;
 use crate::{server, telemetry};
 
 /// What was asked for failed.
@@ -160,7 +161,7 @@ pub fn run() -> ExitCode {
 fn serve(args: ServeArgs) -> ExitCode {
     let overrides =
         Overrides { listen: args.listen, store_url: args.store, workers: args.workers, ..args.config.into() };
-    let config = match Config::load(&overrides) {
+    let config = match Config::load(&overrides, PROTOCOLS) {
         Ok(config) => config,
         Err(errors) => return complain(WRONG_USAGE, &errors),
     };

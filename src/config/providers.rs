@@ -96,6 +96,7 @@ const STYLES: &[(&str, ReasoningStyle)] = &[
 pub(super) fn read(
     providers: Section<'_>,
     variables: &Variables,
+    protocols: &[&str],
     mistakes: &Mistakes,
 ) -> BTreeMap<String, ProviderConfig> {
     let mut found = BTreeMap::new();
@@ -105,15 +106,14 @@ pub(super) fn read(
         if name.contains('/') || name.contains(char::is_whitespace) {
             mistakes.note(key, "a file", "must not hold a slash or a space: it stands in front of a slash");
         }
-        let provider = read_one(name.clone(), section, variables);
+        let provider = read_one(name.clone(), section, variables, protocols);
         found.insert(name, provider);
     }
     found
 }
 
-fn read_one(name: String, mut section: Section<'_>, variables: &Variables) -> ProviderConfig {
-    // A server that was added with its URL alone speaks the protocol that nearly all of them speak.
-    let protocol = section.optional_text("protocol").map_or_else(|| "openai_chat".to_owned(), |(text, _)| text);
+fn read_one(name: String, mut section: Section<'_>, variables: &Variables, protocols: &[&str]) -> ProviderConfig {
+    let protocol = read_protocol(&mut section, protocols);
     let base_url = read_base_url(&mut section, protocol == "demo");
     let api_key_env = section.optional_text("api_key_env");
     let api_key_file = section.optional_text("api_key_file");
@@ -142,6 +142,17 @@ fn read_one(name: String, mut section: Section<'_>, variables: &Variables) -> Pr
         stream_options,
         max_tokens_field,
     }
+}
+
+/// One of the protocols that are spoken here. A server that was added with its URL alone speaks the one that nearly all
+/// of them speak.
+fn read_protocol(section: &mut Section<'_>, protocols: &[&str]) -> String {
+    let Some((text, source)) = section.optional_text("protocol") else { return "openai_chat".to_owned() };
+    if !protocols.contains(&text.as_str()) {
+        let known = protocols.join(", ");
+        section.note("protocol", &source, format!("{text:?} is not spoken by this version; must be one of: {known}"));
+    }
+    text
 }
 
 fn read_base_url(section: &mut Section<'_>, is_demo: bool) -> String {

@@ -20,7 +20,7 @@ const MAX_BYTES: u64 = 1 << 40;
 const UNREACHABLE_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 /// Reads every section. Values are only meaningful while nothing was noted.
-pub(super) fn read(layered: Layered, variables: &Variables, mistakes: &Mistakes) -> Config {
+pub(super) fn read(layered: Layered, variables: &Variables, protocols: &[&str], mistakes: &Mistakes) -> Config {
     let mut root = Section::new("", layered.values, mistakes);
     let server = read_server(root.section("server"));
     let store = read_store(root.section("store"));
@@ -29,7 +29,7 @@ pub(super) fn read(layered: Layered, variables: &Variables, mistakes: &Mistakes)
     let model = default.text("model");
     default.finish();
     let aliases = root.section("aliases");
-    let providers = providers::read(root.section("providers"), variables, mistakes);
+    let providers = providers::read(root.section("providers"), variables, protocols, mistakes);
     let aliases = read_aliases(aliases, &providers, mistakes);
     if !model.is_empty() && !aliases.contains_key(&model) {
         check_target("default.model", &model, &model_source, &providers, mistakes);

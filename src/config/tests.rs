@@ -11,7 +11,7 @@ fn load(variables: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
 
 fn load_with(overrides: &Overrides, variables: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Config::load_from(overrides, &variables)
+    Config::load_from(overrides, &variables, &["demo", "openai_chat"])
 }
 
 fn mistakes(variables: &[(&str, &str)]) -> Vec<Mistake> {
@@ -262,6 +262,18 @@ fn aliases_lead_to_known_providers() {
     assert_eq!(config.aliases["deep"], "openai/o3");
     assert_eq!(mistakes(&[("THINKWIRE__ALIASES__DEEP", "nowhere/o3")])[0].key, "aliases.deep");
     assert_eq!(mistakes(&[("THINKWIRE__ALIASES__DEEP", "o3")])[0].key, "aliases.deep");
+}
+
+#[test]
+fn a_protocol_that_is_not_spoken_is_a_mistake_among_others() {
+    let found = mistakes(&[
+        ("THINKWIRE__PROVIDERS__A__PROTOCOL", "telepathy"),
+        ("THINKWIRE__PROVIDERS__A__BASE_URL", "http://a"),
+        ("THINKWIRE__PROVIDERS__B__BASE_URL", "not a URL"),
+    ]);
+    let keys: Vec<&str> = found.iter().map(|mistake| mistake.key.as_str()).collect();
+    assert_eq!(keys, ["providers.a.protocol", "providers.b.base_url"]);
+    assert!(found[0].message.contains("demo, openai_chat"), "{}", found[0]);
 }
 
 #[test]

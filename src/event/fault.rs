@@ -14,6 +14,8 @@ pub enum ErrorCode {
     UnknownModel,
     /// No conversation, generation or route has that id.
     NotFound,
+    /// There is something at that path, but not for this method.
+    MethodNotAllowed,
     /// A `Last-Event-ID` on a POST that names no generation: nothing was started.
     ResumeWithGet,
     /// The same `generationId` or `Idempotency-Key` came with another body.
@@ -69,6 +71,7 @@ impl ErrorCode {
             ErrorCode::Forbidden => "forbidden",
             ErrorCode::UnknownModel => "unknown_model",
             ErrorCode::NotFound => "not_found",
+            ErrorCode::MethodNotAllowed => "method_not_allowed",
             ErrorCode::ResumeWithGet => "resume_with_get",
             ErrorCode::IdempotencyMismatch => "idempotency_mismatch",
             ErrorCode::PayloadTooLarge => "payload_too_large",

@@ -57,9 +57,13 @@ pub struct Job {
     pub received_at: Instant,
 }
 
-/// Runs a generation on this thread; needs a `LocalSet` or a web worker around it.
+/// Runs a generation on the runtime of this thread, so that a web worker's generations stay with its connections.
+///
+/// A plain task and not a thread-local one: web connections are thread-local tasks, which the runtime runs between the
+/// plain ones. So a provider's connection and its generation take turns until all that has arrived is in the journal,
+/// and the client's connection then writes it in one piece.
 pub fn spawn(job: Job) {
-    tokio::task::spawn_local(job.run());
+    tokio::spawn(job.run());
 }
 
 impl Job {

@@ -64,6 +64,8 @@ struct Readers {
 pub struct Handle {
     /// Its id.
     pub id: GenerationId,
+    /// The `Idempotency-Key` that leads to it.
+    pub key: Option<Arc<str>>,
     /// The message that it makes.
     pub message: MessageId,
     /// Where its events are.
@@ -87,10 +89,17 @@ pub struct Handle {
 
 impl Handle {
     /// For a generation that is about to start.
-    pub fn new(id: GenerationId, message: MessageId, journal: Arc<Journal>, body_hash: [u8; 32]) -> Arc<Self> {
+    pub fn new(
+        id: GenerationId,
+        key: Option<Arc<str>>,
+        message: MessageId,
+        journal: Arc<Journal>,
+        body_hash: [u8; 32],
+    ) -> Arc<Self> {
         let before = journal.last();
         Arc::new(Handle {
             id,
+            key,
             message,
             journal,
             before,
@@ -217,6 +226,13 @@ impl Handle {
             *head = Head::Given;
         }
         *head == Head::Given
+    }
+
+    /// Waits for the state to say what readers of the journal can already know: that the last event is there.
+    pub async fn caught_up(&self) {
+        if self.journal.ended(self.id).is_some() {
+            self.ended().await;
+        }
     }
 
     /// Waits for the end.

@@ -1,11 +1,12 @@
 //! The generations of this process, and how many there may be.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use super::Handle;
 use crate::event::{ConversationId, ErrorCode, Fault, GenerationId};
@@ -21,13 +22,17 @@ const STRIPES: usize = 64;
 pub struct Running {
     limit: usize,
     table: Mutex<Table>,
-    starting: Vec<Semaphore>,
+    /// One stripe of ids or keys each.
+    starting_ids: Vec<Semaphore>,
+    starting_keys: Vec<Semaphore>,
     emptied: Notify,
 }
 
 #[derive(Default)]
 struct Table {
     running: HashMap<GenerationId, Arc<Handle>>,
+    /// Those of `running` that an `Idempotency-Key` leads to.
+    keys: HashMap<Arc<str>, GenerationId>,
     /// Places that are taken, by generations and by requests that are about to start one.
     taken: usize,
     cancelled: HashMap<GenerationId, Instant>,
@@ -37,6 +42,12 @@ struct Table {
 /// A place among the generations that may run at the same time.
 pub struct Admission {
     running: Arc<Running>,
+}
+
+/// As long as it lives, no other request of the same id or key looks for its generation or starts it.
+pub struct Starting<'a> {
+    _key: Option<SemaphorePermit<'a>>,
+    _id: SemaphorePermit<'a>,
 }
 
 impl Drop for Admission {
@@ -52,16 +63,29 @@ impl Drop for Admission {
 impl Running {
     /// Nothing runs; at most `limit` may.
     pub fn new(limit: usize) -> Arc<Self> {
-        let starting = std::iter::repeat_with(|| Semaphore::new(1)).take(STRIPES).collect();
-        Arc::new(Running { limit, table: Mutex::default(), starting, emptied: Notify::new() })
+        let stripes = || std::iter::repeat_with(|| Semaphore::new(1)).take(STRIPES).collect();
+        let (starting_ids, starting_keys) = (stripes(), stripes());
+        Arc::new(Running { limit, table: Mutex::default(), starting_ids, starting_keys, emptied: Notify::new() })
     }
 
-    /// Lets one request at a time look up and start a given generation, so that a repeated request finds it.
-    pub async fn starting(&self, id: GenerationId) -> Result<impl Drop + '_, Fault> {
+    /// Lets one request at a time look up and start a generation of a given id or key, so that a repeated request finds
+    /// it. The key's turn always comes before the id's, so that no two requests wait for each other.
+    pub async fn starting(&self, id: GenerationId, key: Option<&str>) -> Result<Starting<'_>, Fault> {
+        let closed = |_| Fault::new(ErrorCode::Draining, "the gateway is about to end");
+        let key = match key {
+            Some(key) => {
+                let mut hasher = DefaultHasher::new();
+                key.hash(&mut hasher);
+                // Less than the number of stripes, whatever the width of a `usize`.
+                let stripe = (hasher.finish() % STRIPES as u64) as usize;
+                Some(self.starting_keys[stripe].acquire().await.map_err(closed)?)
+            }
+            None => None,
+        };
         // The last bytes of an id are random.
         let stripe = usize::from(id.uuid().as_bytes()[15]) % STRIPES;
-        let closed = |_| Fault::new(ErrorCode::Draining, "the gateway is about to end");
-        self.starting[stripe].acquire().await.map_err(closed)
+        let id = self.starting_ids[stripe].acquire().await.map_err(closed)?;
+        Ok(Starting { _key: key, _id: id })
     }
 
     /// Takes a place, or says why there is none.
@@ -86,12 +110,22 @@ impl Running {
         {
             handle.cancel();
         }
+        if let Some(key) = &handle.key {
+            table.keys.insert(key.clone(), handle.id);
+        }
         table.running.insert(handle.id, handle);
     }
 
     /// Forgets a generation whose end is stored.
     pub fn remove(&self, id: GenerationId) {
-        let removed = self.table.lock().running.remove(&id);
+        let mut table = self.table.lock();
+        let removed = table.running.remove(&id);
+        if let Some(key) = removed.as_ref().and_then(|handle| handle.key.as_ref())
+            && table.keys.get(key) == Some(&id)
+        {
+            table.keys.remove(key);
+        }
+        drop(table);
         if let Some(handle) = removed {
             handle.release();
         }
@@ -106,6 +140,12 @@ impl Running {
     /// A generation that runs, or has ended and is not stored yet.
     pub fn get(&self, id: GenerationId) -> Option<Arc<Handle>> {
         self.table.lock().running.get(&id).cloned()
+    }
+
+    /// The same, by the `Idempotency-Key` that came with its request.
+    pub fn by_key(&self, key: &str) -> Option<Arc<Handle>> {
+        let table = self.table.lock();
+        table.keys.get(key).and_then(|id| table.running.get(id)).cloned()
     }
 
     /// Remembers the cancel of a generation that is not known yet. Refused where too many are remembered already.

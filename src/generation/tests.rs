@@ -126,6 +126,7 @@ impl World {
             streaming: true,
         };
         let begin = Begin {
+            idempotency_key: None,
             conversation: journal.id(),
             new_conversation: true,
             generation: id,
@@ -135,7 +136,7 @@ impl World {
             output: vec![output],
             at_us: 1,
         };
-        let handle = Handle::new(id, message, journal.clone(), [0; 32]);
+        let handle = Handle::new(id, None, message, journal.clone(), [0; 32]);
         let reader = handle.read();
         self.running.insert(handle.clone());
         let cursor = Cursor::new(journal, self.store.clone(), Scope::Generation(id), handle.before, None);
@@ -261,6 +262,7 @@ async fn hung_up(socket: &mut TcpStream) {
 }
 
 fn demo(model: &str) -> Route {
-    let config = Config::load_from(&Default::default(), &Default::default()).expect("the defaults");
+    let config =
+        Config::load_from(&Default::default(), &Default::default(), crate::upstream::PROTOCOLS).expect("the defaults");
     Catalogue::new(&config).expect("known protocols").route(Some(&format!("demo/{model}"))).expect("a route")
 }

@@ -26,7 +26,7 @@ pub(super) enum Outcome {
 }
 
 /// A provider's stream that is being opened.
-pub(super) type Opening<'a> = Pin<Box<dyn Future<Output = Result<Stream, Fault>> + 'a>>;
+pub(super) type Opening<'a> = Pin<Box<dyn Future<Output = Result<Stream, Fault>> + Send + 'a>>;
 
 /// Everything that can end a stream from our side. One timer serves all deadlines and is moved only when it fires, and
 /// a chunk costs one look at a flag and one at the timer.

@@ -11,6 +11,8 @@ use super::error::ApiError;
 use super::objects::{ConversationObject, MessageObject};
 use super::{App, input, replay};
 use crate::event::{ConversationId, ErrorCode, Fault, SyncId};
+use crate::generation::State;
+use crate::journal::MessageStatus;
 use crate::store::{ListPlace, StoreError, StoredConversation};
 
 const DEFAULT_PAGE: u32 = 50;
@@ -142,6 +144,11 @@ async fn delete_all(app: Data<App>, id: ConversationId) -> Result<bool, StoreErr
 /// `GET /api/conversations/{id}/messages`: oldest first.
 pub async fn messages(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, ApiError> {
     let conversation = find(&request, &app).await?;
+    // Before the rows are read: what has left memory by then is stored.
+    let running = app.running.of(conversation.id);
+    for handle in &running {
+        handle.caught_up().await;
+    }
     let messages = app.store.messages(conversation.id).await.map_err(|error| ApiError::store(&request, &error))?;
     // What is being made right now is in the journal, not in its row.
     let live = match app.registry.open(conversation.id).await {
@@ -152,12 +159,14 @@ pub async fn messages(request: HttpRequest, app: Data<App>) -> Result<HttpRespon
     let messages: Vec<MessageObject> = messages
         .into_iter()
         .map(|message| {
-            let streaming = message.status == crate::journal::MessageStatus::Streaming;
+            let streaming = message.status == MessageStatus::Streaming;
             let so_far = live.iter().find(|snapshot| streaming && snapshot.owner.message == message.id);
+            let handle = running.iter().find(|handle| handle.message == message.id);
             let object = MessageObject::from(message);
-            match so_far {
-                Some(snapshot) => object.with_content_so_far(&snapshot.fold),
-                None => object,
+            match (handle.map(|handle| handle.state()), so_far) {
+                (Some(State::Ended(ended)), _) => MessageObject::of_ended(&ended, Some(object)),
+                (_, Some(snapshot)) => object.with_content_so_far(&snapshot.fold),
+                (_, None) => object,
             }
         })
         .collect();

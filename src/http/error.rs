@@ -1,7 +1,7 @@
 //! Faults as HTTP responses: the only place that knows status codes.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use actix_web::http::header::{ACCEPT, ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde_json::json;
 
@@ -18,6 +18,8 @@ const DEFAULT_RETRY_AFTER_S: u64 = 1;
 pub struct ApiError {
     fault: Fault,
     malformed: bool,
+    /// The methods that would do, where this one does not.
+    allow: Option<&'static str>,
     request_id: String,
     as_problem: bool,
 }
@@ -29,6 +31,7 @@ impl ApiError {
         ApiError {
             fault,
             malformed: false,
+            allow: None,
             request_id: RequestId::of(request).to_string(),
             as_problem: accept.contains("application/problem+json"),
         }
@@ -48,6 +51,13 @@ impl ApiError {
     /// There is no such thing.
     pub fn not_found(request: &HttpRequest, message: impl Into<String>) -> Self {
         ApiError::new(request, Fault::new(ErrorCode::NotFound, message))
+    }
+
+    /// There is something at that path, but only for the methods that `allow` lists.
+    pub fn wrong_method(request: &HttpRequest, allow: &'static str) -> Self {
+        let message = format!("{} does not take {}, only {allow}.", request.path(), request.method());
+        let fault = Fault::new(ErrorCode::MethodNotAllowed, message);
+        ApiError { allow: Some(allow), ..ApiError::new(request, fault) }
     }
 
     /// The store failed. What it said goes to the log, a plain sentence to the client.
@@ -76,6 +86,9 @@ impl ApiError {
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             let seconds = self.fault.retry_after_ms.map_or(DEFAULT_RETRY_AFTER_S, |ms| ms.div_ceil(1000));
             response.insert_header((RETRY_AFTER, seconds));
+        }
+        if let Some(methods) = self.allow {
+            response.insert_header((ALLOW, methods));
         }
         if self.as_problem { self.problem(&mut response, status) } else { self.document(&mut response) }
     }
@@ -117,6 +130,7 @@ const fn status(code: ErrorCode) -> StatusCode {
         }
         ErrorCode::Forbidden => StatusCode::FORBIDDEN,
         ErrorCode::UnknownModel | ErrorCode::NotFound => StatusCode::NOT_FOUND,
+        ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::ResumeWithGet => StatusCode::CONFLICT,
         ErrorCode::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::ProviderRateLimited => StatusCode::TOO_MANY_REQUESTS,

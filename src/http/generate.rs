@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::error::ApiError;
 use super::input::{self, GenerateRequest, Resume};
 use super::objects::MessageObject;
+use super::repeat::{self, Earlier, Identity, Names, Place};
 use super::sse::{self, Events, Shape, X_CONVERSATION_ID, X_GENERATION_ID};
 use super::trace::RequestId;
 use super::{App, Worker, batched, replay};
@@ -54,26 +55,23 @@ pub async fn generate(
         None => Form::Document,
     };
     let after = input::last_event_id(&request)?;
-    if after.is_some() && body.generation_id.is_none() {
+    let names = Names { id: body.generation_id, key: input::idempotency_key(&request)? };
+    if after.is_some() && !names.any() {
         let message = "A Last-Event-ID on a POST would ask again. Resume with GET /api/generations/{id}/events.";
         return Err(refuse(Fault::new(ErrorCode::ResumeWithGet, message)));
     }
     let route = app.catalogue.route(body.model.as_deref()).map_err(refuse)?;
-    let id = body.generation_id.unwrap_or_else(GenerationId::new);
     let hash = body.hash().map_err(refuse)?;
     let batch_ms = body.batch_ms.unwrap_or(0);
 
-    let (starting, earlier) = place(&request, &app, id, body.generation_id.is_some()).await?;
-    if let Some(earlier) = earlier {
-        if earlier.body_hash() != hash {
-            let message = format!("Generation {id} was started by another body; use another generationId.");
-            return Err(refuse(Fault::new(ErrorCode::IdempotencyMismatch, message)));
+    let (identity, starting) = match repeat::place(&request, &app, names, hash).await? {
+        Place::Free(identity, starting) => (identity, starting),
+        Place::Taken(earlier) => {
+            let resume = Resume { after: after.unwrap_or(SyncId::ZERO), compact: false, batch_ms };
+            return attach(&request, &app, earlier, form, resume).await;
         }
-        drop(starting);
-        let resume = Resume { after: after.unwrap_or(SyncId::ZERO), compact: false, batch_ms };
-        return attach(&request, &app, earlier, form, resume).await;
-    }
-    let (handle, reader) = start(&request, &app, &worker, &body, route, id, hash, received_at).await?;
+    };
+    let (handle, reader) = start(&request, &app, &worker, &body, route, identity, received_at).await?;
     drop(starting);
 
     let cursor = cursor(&app, &handle, handle.before);
@@ -81,7 +79,7 @@ pub async fn generate(
     match form {
         Form::Stream => {
             handle.head(patience).await.map_err(refuse)?;
-            let mut head = sse::head(handle.journal.id(), Some(id));
+            let mut head = sse::head(handle.journal.id(), Some(handle.id));
             Ok(stream(&app, &mut head, cursor, reader, batch_ms))
         }
         Form::Document => {
@@ -103,50 +101,21 @@ fn stream(app: &App, head: &mut HttpResponseBuilder, cursor: Cursor, reader: Rea
     batched::respond(head, events, batch_ms)
 }
 
-/// The place in which a generation may start, and the one that stands there already. An attempt that failed before its
-/// head leaves its id to the next one, as soon as the database knows.
-async fn place<'a>(
-    request: &HttpRequest,
-    app: &'a App,
-    id: GenerationId,
-    named: bool,
-) -> Result<(impl Drop + 'a, Option<Earlier>), ApiError> {
-    let refuse = |fault| ApiError::new(request, fault);
-    let until = Instant::now() + Duration::from_millis(STORE_WAIT_MS);
-    loop {
-        let starting = app.running.starting(id).await.map_err(refuse)?;
-        if !named {
-            return Ok((starting, None));
-        }
-        let earlier = Earlier::find(request, app, id).await?;
-        let Some(Earlier::Running(handle)) = &earlier else { return Ok((starting, earlier)) };
-        if !handle.is_refused() {
-            return Ok((starting, earlier));
-        }
-        drop(starting);
-        tokio::time::timeout_at(until, handle.released()).await.map_err(|_| {
-            let message = "The earlier attempt of this generation is not stored yet; ask again in a moment.";
-            refuse(Fault::new(ErrorCode::StoreUnavailable, message))
-        })?;
-    }
-}
-
 async fn ended(request: &HttpRequest, handle: &Handle) -> Result<Arc<Ended>, ApiError> {
     let gone = || ApiError::new(request, Fault::new(ErrorCode::Internal, "The generation is gone."));
     handle.ended().await.ok_or_else(gone)
 }
 
-#[allow(clippy::too_many_arguments, reason = "each is one fact about the request, used once")]
 async fn start(
     request: &HttpRequest,
     app: &Data<App>,
     worker: &Worker,
     body: &GenerateRequest,
     route: Route,
-    id: GenerationId,
-    body_hash: [u8; 32],
+    identity: Identity,
     received_at: Instant,
 ) -> Result<(Arc<Handle>, Reader), ApiError> {
+    let Identity { id, key, body_hash } = identity;
     let refuse = |fault| ApiError::new(request, fault);
     let admission = app.running.admit().map_err(refuse)?;
     let (journal, new_conversation) = journal(request, app, body.conversation_id).await?;
@@ -161,6 +130,7 @@ async fn start(
         conversation: journal.id(),
         new_conversation,
         generation: id,
+        idempotency_key: key.clone(),
         body_hash,
         request_id: RequestId::of(request).to_string(),
         output: vec![MessageStart {
@@ -186,7 +156,7 @@ async fn start(
         streaming: true,
     };
     let stream = &app.config.stream;
-    let handle = Handle::new(id, message, journal, body_hash);
+    let handle = Handle::new(id, key, message, journal, body_hash);
     let reader = handle.read();
     app.running.insert(handle.clone());
     generation::spawn(Job {
@@ -250,29 +220,6 @@ fn input_message(message: ChatMessage) -> InputMessage {
         content: message.content,
         tool_calls: message.tool_calls,
         tool_call_id: message.tool_call_id,
-    }
-}
-
-/// A generation that an earlier request started.
-enum Earlier {
-    Running(Arc<Handle>),
-    Stored(Box<StoredGeneration>),
-}
-
-impl Earlier {
-    async fn find(request: &HttpRequest, app: &App, id: GenerationId) -> Result<Option<Self>, ApiError> {
-        if let Some(handle) = app.running.get(id) {
-            return Ok(Some(Earlier::Running(handle)));
-        }
-        let stored = app.store.generation(id).await.map_err(|error| ApiError::store(request, &error))?;
-        Ok(stored.map(|stored| Earlier::Stored(Box::new(stored))))
-    }
-
-    fn body_hash(&self) -> &[u8] {
-        match self {
-            Earlier::Running(handle) => &handle.body_hash,
-            Earlier::Stored(stored) => &stored.body_hash,
-        }
     }
 }
 

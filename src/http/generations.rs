@@ -23,6 +23,9 @@ const CANCEL_WAIT: Duration = Duration::from_secs(5);
 pub async fn show(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, ApiError> {
     let id: GenerationId = input::id(&request, "id")?;
     let running = app.running.get(id);
+    if let Some(handle) = &running {
+        handle.caught_up().await;
+    }
     let stored = stored(&request, &app, id).await?;
     match (running, stored) {
         (Some(handle), stored) => Ok(HttpResponse::Ok().json(live_object(&handle, stored))),
@@ -111,11 +114,8 @@ fn live_object(handle: &Arc<Handle>, stored: Option<StoredGeneration>) -> Genera
     let began = stored.and_then(|stored| stored.output().next().cloned()).map(MessageObject::from);
     let (status, last, message) = match handle.state() {
         State::Ended(ended) => {
-            let created_at = began.as_ref().map(|began| began.created_at.clone()).unwrap_or_default();
             let last = (ended.last > SyncId::ZERO).then_some(ended.last);
-            let mut message = MessageObject::of_end(&ended.message, last, created_at);
-            message.metadata = began.map(|began| began.metadata).unwrap_or_default();
-            (ended.message.status, last, Some(message))
+            (ended.message.status, last, Some(MessageObject::of_ended(&ended, began)))
         }
         _ => {
             let snapshot = handle.journal.snapshots(Some(handle.id)).into_iter().next();

@@ -1,6 +1,7 @@
 //! What clients send: bodies, positions and ids, read strictly and refused with a reason.
 
 mod generate;
+mod key;
 mod resume;
 
 #[cfg(test)]
@@ -13,6 +14,7 @@ use actix_web::web::{Bytes, Payload};
 use serde::de::DeserializeOwned;
 
 pub use generate::GenerateRequest;
+pub use key::idempotency_key;
 pub use resume::{Resume, last_event_id, resume};
 
 use super::error::ApiError;
@@ -70,6 +72,15 @@ async fn body(request: &HttpRequest, payload: Payload, max_bytes: usize) -> Resu
             let message = format!("The body is larger than {max_bytes} bytes (limits.max_body_bytes).");
             Err(ApiError::new(request, Fault::new(ErrorCode::PayloadTooLarge, message)))
         }
+    }
+}
+
+/// A flag in the query: `?name=1`, or just `?name`.
+pub fn flag(request: &HttpRequest, name: &str, value: Option<&str>) -> Result<bool, ApiError> {
+    match value {
+        None | Some("0" | "false") => Ok(false),
+        Some("1" | "true" | "") => Ok(true),
+        Some(other) => Err(ApiError::malformed(request, format!("{name} is 1 or 0, not {other:?}."))),
     }
 }
 

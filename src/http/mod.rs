@@ -8,6 +8,7 @@ mod generations;
 mod input;
 mod models;
 mod objects;
+mod repeat;
 mod replay;
 mod sse;
 mod trace;
@@ -15,13 +16,15 @@ mod trace;
 #[cfg(test)]
 mod tests;
 
+use std::future::ready;
 use std::sync::Arc;
 
-use actix_web::web;
+use actix_web::{HttpRequest, HttpResponse, Resource, web};
 use tokio::sync::watch;
 
 pub use trace::{RequestId, trace};
 
+use self::error::ApiError;
 use crate::config::Config;
 use crate::generation::Running;
 use crate::journal::Registry;
@@ -50,27 +53,37 @@ pub struct Worker {
     pub client: Client,
 }
 
+/// A path that answers the methods in `allow`, and says so to all others.
+fn at(path: &str, allow: &'static str) -> Resource {
+    let wrong_method =
+        move |request: HttpRequest| ready(Err::<HttpResponse, _>(ApiError::wrong_method(&request, allow)));
+    web::resource(path).default_service(web::to(wrong_method))
+}
+
 /// Adds all routes below the configured base path.
 pub fn routes(config: &mut web::ServiceConfig, base_path: &str) {
     config.service(
         web::scope(base_path)
+            .service(at("/api/generate", "POST").route(web::post().to(generate::generate)))
+            .service(at("/api/generations/{id}", "GET").route(web::get().to(generations::show)))
+            .service(at("/api/generations/{id}/events", "GET").route(web::get().to(generations::events)))
+            .service(at("/api/generations/{id}/cancel", "POST").route(web::post().to(generations::cancel)))
             .service(
-                web::scope("/api")
-                    .route("/generate", web::post().to(generate::generate))
-                    .route("/generations/{id}", web::get().to(generations::show))
-                    .route("/generations/{id}/events", web::get().to(generations::events))
-                    .route("/generations/{id}/cancel", web::post().to(generations::cancel))
-                    .route("/conversations", web::get().to(conversations::list))
-                    .route("/conversations", web::post().to(conversations::create))
-                    .route("/conversations/{id}", web::get().to(conversations::show))
-                    .route("/conversations/{id}", web::patch().to(conversations::rename))
-                    .route("/conversations/{id}", web::delete().to(conversations::delete))
-                    .route("/conversations/{id}/messages", web::get().to(conversations::messages))
-                    .route("/conversations/{id}/events", web::get().to(conversations::events))
-                    .route("/models", web::get().to(models::list)),
+                at("/api/conversations", "GET, POST")
+                    .route(web::get().to(conversations::list))
+                    .route(web::post().to(conversations::create)),
             )
-            .route("/healthz", web::get().to(models::healthz))
-            .route("/readyz", web::get().to(models::readyz))
+            .service(
+                at("/api/conversations/{id}", "GET, PATCH, DELETE")
+                    .route(web::get().to(conversations::show))
+                    .route(web::patch().to(conversations::rename))
+                    .route(web::delete().to(conversations::delete)),
+            )
+            .service(at("/api/conversations/{id}/messages", "GET").route(web::get().to(conversations::messages)))
+            .service(at("/api/conversations/{id}/events", "GET").route(web::get().to(conversations::events)))
+            .service(at("/api/models", "GET").route(web::get().to(models::list)))
+            .service(at("/healthz", "GET").route(web::get().to(models::healthz)))
+            .service(at("/readyz", "GET").route(web::get().to(models::readyz)))
             .default_service(web::to(models::nowhere)),
     );
 }

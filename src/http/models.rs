@@ -1,19 +1,29 @@
 //! What can be asked, whether the server is well, and the answer to everything else.
 
-use actix_web::web::Data;
+use actix_web::web::{Data, Query};
 use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::App;
 use super::error::ApiError;
+use super::{App, input};
 use crate::event::{ErrorCode, Fault};
 
-/// `GET /api/models`.
-pub async fn list(app: Data<App>) -> HttpResponse {
+#[derive(Deserialize)]
+struct ListQuery {
+    all: Option<String>,
+}
+
+/// `GET /api/models`: what can be asked now; with `?all=1` also what lacks its provider's key.
+pub async fn list(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, ApiError> {
+    let query = Query::<ListQuery>::from_query(request.query_string())
+        .map_err(|error| ApiError::malformed(&request, format!("The query does not fit: {error}.")))?;
+    let all = input::flag(&request, "all", query.all.as_deref())?;
     let models: Vec<Value> = app
         .catalogue
         .models()
         .into_iter()
+        .filter(|model| all || model.available)
         .map(|model| {
             json!({
                 "id": model.id,
@@ -24,7 +34,7 @@ pub async fn list(app: Data<App>) -> HttpResponse {
             })
         })
         .collect();
-    HttpResponse::Ok().json(json!({ "models": models, "default": app.config.default.model }))
+    Ok(HttpResponse::Ok().json(json!({ "models": models, "default": app.config.default.model })))
 }
 
 /// `GET /healthz`: the process answers.

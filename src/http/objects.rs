@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::event::{
     ConversationId, FinishReason, Fold, GenerationId, MessageId, Role, SyncId, Timing, ToolCall, Usage, rfc3339,
 };
+use crate::generation::Ended;
 use crate::journal::{MessageEnd, MessageError, MessageStatus};
 use crate::store::{StoredConversation, StoredMessage};
 
@@ -103,6 +104,19 @@ impl MessageObject {
             first_sync_id: Some(end.first),
             last_sync_id: last,
             metadata: BTreeMap::new(),
+        }
+    }
+
+    /// The message of a generation that has ended in this process: its row, where that is written, with the last number,
+    /// which it learns a little later than readers do.
+    pub fn of_ended(ended: &Ended, row: Option<MessageObject>) -> Self {
+        let last_sync_id = (ended.last > SyncId::ZERO).then_some(ended.last);
+        match row {
+            Some(row) if row.status != MessageStatus::Streaming.as_str() => MessageObject { last_sync_id, ..row },
+            row => {
+                let (created_at, metadata) = row.map(|row| (row.created_at, row.metadata)).unwrap_or_default();
+                MessageObject { metadata, ..MessageObject::of_end(&ended.message, last_sync_id, created_at) }
+            }
         }
     }
 

@@ -17,6 +17,7 @@ use crate::config::{Overrides, Variables};
 use crate::event::{ConversationId, GenerationId};
 use crate::journal::{Backlog, Pages};
 use crate::store::{Recorder, RecorderSettings, SqliteStore};
+use crate::upstream::PROTOCOLS;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -39,7 +40,7 @@ impl Gateway {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
-        let config = Config::load_from(&Overrides::default(), &variables).expect("a good configuration");
+        let config = Config::load_from(&Overrides::default(), &variables, PROTOCOLS).expect("a good configuration");
         let runtime = tokio::runtime::Handle::current();
         let store = SqliteStore::open(&config.store.url, 2, runtime.clone()).await.expect("a database");
         let store = Arc::new(store);

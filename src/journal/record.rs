@@ -1,6 +1,7 @@
 //! What must be stored beside the events: rows that begin and end messages and generations.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::event::{
     ConversationId, ErrorCode, FinishReason, Fold, GenerationId, MessageId, Role, SyncId, Timing, ToolCall,
@@ -53,6 +54,8 @@ pub struct Begin {
     pub new_conversation: bool,
     /// The generation.
     pub generation: GenerationId,
+    /// The `Idempotency-Key` that came with the request.
+    pub idempotency_key: Option<Arc<str>>,
     /// SHA-256 of the request, to tell a repeated request from another one.
     pub body_hash: [u8; 32],
     /// The request that started it.
@@ -136,7 +139,8 @@ pub struct GenerationEnd {
     pub status: MessageStatus,
     /// Each message with the number of its terminal event.
     pub messages: Vec<(MessageId, SyncId)>,
-    /// The id under which it is kept, where its failure leaves the one that its client chose to another attempt.
+    /// The id under which it is kept, where its failure leaves the one that its client chose, and its `Idempotency-Key`,
+    /// to another attempt.
     pub rekey: Option<GenerationId>,
     /// Microseconds since the epoch.
     pub at_us: i64,

@@ -82,6 +82,13 @@ pub trait Store: Pages {
     /// One generation with the messages that it made.
     async fn generation(&self, id: GenerationId) -> Result<Option<StoredGeneration>, StoreError>;
 
+    /// The latest generation that was started with that `Idempotency-Key`, at `not_before_us` or later.
+    async fn generation_by_key(
+        &self,
+        key: Arc<str>,
+        not_before_us: i64,
+    ) -> Result<Option<StoredGeneration>, StoreError>;
+
     /// The generations whose final terminal event is not stored.
     async fn running(&self) -> Result<Vec<GenerationId>, StoreError>;
 

@@ -68,6 +68,8 @@ pub struct StoredGeneration {
     pub conversation: ConversationId,
     /// How far it is.
     pub status: MessageStatus,
+    /// The `Idempotency-Key` that came with the request.
+    pub idempotency_key: Option<String>,
     /// SHA-256 of the request.
     pub body_hash: Vec<u8>,
     /// The request that started it.

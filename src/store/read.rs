@@ -101,13 +101,32 @@ pub fn messages(conn: &mut SqliteConnection, id: ConversationId) -> QueryResult<
 /// One generation with its messages.
 pub fn generation(conn: &mut SqliteConnection, id: GenerationId) -> QueryResult<Option<StoredGeneration>> {
     let row = generations::table.find(Id::from(id)).select(GenerationRow::as_select()).first(conn).optional()?;
-    let Some(row) = row else { return Ok(None) };
+    row.map(|row| with_messages(conn, row)).transpose()
+}
+
+/// The latest generation with that key which began at `not_before_us` or later.
+pub fn generation_by_key(
+    conn: &mut SqliteConnection,
+    key: &str,
+    not_before_us: i64,
+) -> QueryResult<Option<StoredGeneration>> {
+    let row = generations::table
+        .filter(generations::idempotency_key.eq(key))
+        .filter(generations::created_at.ge(TimeUs(not_before_us)))
+        .order(generations::created_at.desc())
+        .select(GenerationRow::as_select())
+        .first(conn)
+        .optional()?;
+    row.map(|row| with_messages(conn, row)).transpose()
+}
+
+fn with_messages(conn: &mut SqliteConnection, row: GenerationRow) -> QueryResult<StoredGeneration> {
     let messages = messages::table
-        .filter(messages::generation_id.eq(Id::from(id)))
+        .filter(messages::generation_id.eq(row.id))
         .order(messages::place.asc())
         .select(MessageRow::as_select())
         .load(conn)?;
-    Ok(Some(row.into_model(messages.into_iter().map(Into::into).collect())))
+    Ok(row.into_model(messages.into_iter().map(Into::into).collect()))
 }
 
 /// The generations whose final terminal event is not stored.

@@ -278,6 +278,14 @@ impl Store for SqliteStore {
         self.read(move |conn| read::generation(conn, id)).await
     }
 
+    async fn generation_by_key(
+        &self,
+        key: Arc<str>,
+        not_before_us: i64,
+    ) -> Result<Option<StoredGeneration>, StoreError> {
+        self.read(move |conn| read::generation_by_key(conn, &key, not_before_us)).await
+    }
+
     async fn running(&self) -> Result<Vec<GenerationId>, StoreError> {
         self.read(read::running).await
     }

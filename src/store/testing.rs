@@ -139,6 +139,14 @@ impl Store for Scripted {
         self.inner.generation(id).await
     }
 
+    async fn generation_by_key(
+        &self,
+        key: Arc<str>,
+        not_before_us: i64,
+    ) -> Result<Option<StoredGeneration>, StoreError> {
+        self.inner.generation_by_key(key, not_before_us).await
+    }
+
     async fn running(&self) -> Result<Vec<GenerationId>, StoreError> {
         self.inner.running().await
     }

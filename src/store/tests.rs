@@ -86,6 +86,7 @@ impl Talk {
             metadata: BTreeMap::from([("place".into(), "a\0b".into())]),
         });
         let begin = Begin {
+            idempotency_key: None,
             conversation: journal.id(),
             new_conversation,
             generation: GenerationId::new(),

@@ -7,7 +7,7 @@ use super::rows::{ConversationRow, GenerationRow, MessageEndRow, NewBatchRow, Ne
 use super::schema::{conversations, event_batches, generations, messages};
 use super::types::{Id, TimeUs};
 use crate::event::SyncId;
-use crate::journal::{Begin, GenerationEnd, MessageEnd, NUMBER_BLOCK, Unrecorded, Write};
+use crate::journal::{Begin, GenerationEnd, MessageEnd, NUMBER_BLOCK, Run, Unrecorded, Write};
 
 /// Writes what one journal wants stored. Rows that are there already stay as they are, so that a transaction whose
 /// outcome was lost can be repeated.
@@ -23,6 +23,9 @@ pub fn unit(conn: &mut SqliteConnection, unit: &Unrecorded, now_us: i64) -> Quer
         diesel::insert_or_ignore_into(event_batches::table)
             .values(NewBatchRow::new(conversation, run, now_us))
             .execute(conn)?;
+        if run.owner.generation.is_none() {
+            input_numbers(conn, run)?;
+        }
     }
     for write in &unit.writes {
         match write {
@@ -88,6 +91,14 @@ fn begin(conn: &mut SqliteConnection, begin: &Begin) -> QueryResult<()> {
     Ok(())
 }
 
+/// The numbers of a message that a client sent: its whole run is one event, and nothing else ever says that it ended.
+fn input_numbers(conn: &mut SqliteConnection, run: &Run) -> QueryResult<()> {
+    diesel::update(messages::table.find(Id::from(run.owner.message)))
+        .set((messages::first_sync_id.eq(number(run.first)), messages::last_sync_id.eq(number(run.last))))
+        .execute(conn)?;
+    Ok(())
+}
+
 fn reserve(conn: &mut SqliteConnection, conversation: Id, through: SyncId) -> QueryResult<()> {
     diesel::update(conversations::table.find(conversation))
         .set(conversations::reserved_sync_id.eq(number(through)))
@@ -123,11 +134,11 @@ fn generation_end(conn: &mut SqliteConnection, conversation: Id, end: &Generatio
     Ok(())
 }
 
-/// Keeps a generation under another id. Its messages follow by themselves.
+/// Keeps a generation under another id and without its key. Its messages follow by themselves.
 fn rekey(conn: &mut SqliteConnection, conversation: Id, id: Id, rekey: Id) -> QueryResult<()> {
     // The id may be another conversation's by now, where the database took the rows that began this one too late.
     diesel::update(generations::table.find(id).filter(generations::conversation_id.eq(conversation)))
-        .set(generations::id.eq(rekey))
+        .set((generations::id.eq(rekey), generations::idempotency_key.eq(None::<String>)))
         .execute(conn)?;
     diesel::update(event_batches::table)
         .filter(event_batches::conversation_id.eq(conversation))
@@ -135,4 +146,61 @@ fn rekey(conn: &mut SqliteConnection, conversation: Id, id: Id, rekey: Id) -> Qu
         .set(event_batches::generation_id.eq(rekey))
         .execute(conn)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
+
+    use super::super::read;
+    use super::*;
+    use crate::event::{ConversationId, GenerationId};
+    use crate::journal::MessageStatus;
+
+    const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+
+    fn keyed(at_us: i64) -> Begin {
+        Begin {
+            conversation: ConversationId::new(),
+            new_conversation: true,
+            generation: GenerationId::new(),
+            idempotency_key: Some("key".into()),
+            body_hash: [7; 32],
+            request_id: "r".to_owned(),
+            input: Vec::new(),
+            output: Vec::new(),
+            at_us,
+        }
+    }
+
+    #[test]
+    fn a_key_leads_to_its_latest_generation_until_that_fails_or_is_too_old() {
+        let mut conn = SqliteConnection::establish(":memory:").expect("a database");
+        conn.run_pending_migrations(MIGRATIONS).expect("migrated");
+        let (old, new) = (keyed(1_000), keyed(2_000));
+        for row in [&old, &new] {
+            begin(&mut conn, row).expect("stored");
+        }
+        let found = |conn: &mut SqliteConnection, not_before_us| {
+            read::generation_by_key(conn, "key", not_before_us).expect("readable").map(|found| found.id)
+        };
+        assert_eq!(found(&mut conn, 2_000), Some(new.generation));
+        assert_eq!(found(&mut conn, 2_001), None);
+        assert!(read::generation_by_key(&mut conn, "KEY", 0).expect("readable").is_none());
+
+        // A failure before every head frees the key; what was generated stays.
+        let rekeyed = GenerationId::new();
+        let end = GenerationEnd {
+            id: new.generation,
+            status: MessageStatus::Error,
+            messages: Vec::new(),
+            rekey: Some(rekeyed),
+            at_us: 3_000,
+        };
+        generation_end(&mut conn, Id::from(new.conversation), &end, SyncId::ZERO).expect("stored");
+        assert_eq!(found(&mut conn, 2_000), None);
+        assert_eq!(found(&mut conn, 0), Some(old.generation));
+        let kept = read::generation(&mut conn, rekeyed).expect("readable").expect("kept");
+        assert_eq!(kept.idempotency_key, None);
+    }
 }

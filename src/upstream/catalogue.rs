@@ -18,6 +18,9 @@ const LONGEST_SHOWN_BYTES: usize = 12;
 /// How much of a name that a client made up is repeated to it.
 const SHOWN_NAME_CHARS: usize = 128;
 
+/// The protocols that a provider of the configuration may name.
+pub const PROTOCOLS: &[&str] = &["demo", "openai_chat"];
+
 /// The providers of the configuration, and how names lead to them. One a process; shared by all workers.
 #[derive(Debug)]
 pub struct Catalogue {
@@ -64,10 +67,10 @@ impl Route {
     }
 }
 
-/// A row of `GET /api/models`.
+/// A row of `GET /api/models`: a listed model of a provider, or an alias for one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ModelInfo {
-    /// `provider/model`, as requests name it.
+    /// An alias or `provider/model`, as requests name it.
     pub id: String,
     /// The provider's name.
     pub provider: String,
@@ -206,21 +209,27 @@ impl Catalogue {
         }
     }
 
-    /// All listed models, provider by provider, those that cannot be used at the moment included.
+    /// All aliases and listed models, those that cannot be used at the moment included: first what the demo has, which
+    /// always works, then the operator's own names, then provider by provider.
     pub fn models(&self) -> Vec<ModelInfo> {
-        let mut models = Vec::new();
-        for provider in self.providers.values() {
-            for model in provider.listed() {
-                models.push(ModelInfo {
-                    id: format!("{}/{model}", provider.name()),
-                    provider: provider.name().to_owned(),
-                    model: model.to_owned(),
-                    reasoning: self.reasons(provider, model),
-                    available: provider.config.on(),
-                });
-            }
-        }
-        models
+        let info = |id: String, provider: &Provider, model: &str| ModelInfo {
+            id,
+            provider: provider.name().to_owned(),
+            model: model.to_owned(),
+            reasoning: self.reasons(provider, model),
+            available: provider.config.on(),
+        };
+        let listed = |provider: &Arc<Provider>| -> Vec<ModelInfo> {
+            provider.listed().map(|model| info(format!("{}/{model}", provider.name()), provider, model)).collect()
+        };
+        let aliases = self.aliases.iter().filter_map(|(alias, target)| {
+            let (provider, model) = self.find(target).ok()?;
+            Some(info(alias.clone(), provider, model))
+        });
+        let is_demo = |provider: &&Arc<Provider>| matches!(provider.speaks, Speaks::Demo);
+        let demo = self.providers.values().filter(is_demo).flat_map(listed);
+        let others = self.providers.values().filter(|provider| !is_demo(provider)).flat_map(listed);
+        demo.chain(aliases).chain(others).collect()
     }
 
     /// All providers, by name.
@@ -344,7 +353,7 @@ mod tests {
 
     fn catalogue(variables: &[(&str, &str)]) -> Catalogue {
         let variables: Variables = variables.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
-        let config = Config::load_from(&Overrides::default(), &variables).expect("a good configuration");
+        let config = Config::load_from(&Overrides::default(), &variables, PROTOCOLS).expect("a good configuration");
         Catalogue::new(&config).expect("known protocols")
     }
 
@@ -432,11 +441,20 @@ mod tests {
         assert!(!of("groq/qwen/qwen3-32b").available);
         let demo = models.iter().filter(|model| model.provider == "demo").map(|model| model.model.as_str());
         assert_eq!(demo.collect::<Vec<_>>(), protocol::demo::MODELS, "the catalogue lists what the demo has");
-        // Each listed id leads back to its provider.
+        assert_eq!(models[0].id, "demo/thinker");
+        // Each listed id leads back to its provider, and so does each alias.
         let full = catalogue(ALL);
+        let deep = full.models().into_iter().find(|model| model.id == "deep").expect("an alias is listed");
+        assert_eq!((deep.provider.as_str(), deep.model.as_str()), ("openrouter", "deepseek/deepseek-r1"));
+        assert!(deep.reasoning && deep.available);
         for model in full.models().iter().filter(|model| model.available) {
             assert_eq!(to(&full, &model.id), format!("{}|{}", model.provider, model.model));
         }
+    }
+
+    #[test]
+    fn every_protocol_that_may_be_named_is_spoken() {
+        assert!(PROTOCOLS.iter().all(|name| *name == "demo" || protocol::by_name(name).is_some()));
     }
 
     #[test]
@@ -448,7 +466,8 @@ mod tests {
         ]
         .map(|(a, b)| (a.to_owned(), b.to_owned()))
         .into();
-        let config = Config::load_from(&Overrides::default(), &variables).expect("loads");
+        let config = Config::load_from(&Overrides::default(), &variables, &["demo", "drums", "openai_chat", "smoke"])
+            .expect("loads");
         let error = Catalogue::new(&config).expect_err("two unknown ones").to_string();
         assert!(error.contains("providers.a.protocol") && error.contains("drums"), "{error}");
     }

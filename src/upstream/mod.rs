@@ -14,6 +14,6 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use catalogue::{Catalogue, CatalogueError, ModelInfo, Provider, Route};
+pub use catalogue::{Catalogue, CatalogueError, ModelInfo, PROTOCOLS, Provider, Route};
 pub use client::{Client, ClientError};
 pub use stream::{BodyError, Stream};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Catalogue, Provider, Route};
+use super::{Catalogue, PROTOCOLS, Provider, Route};
 use crate::config::{Config, Overrides, Variables};
 use crate::event::ModelRequest;
 
@@ -35,7 +35,7 @@ pub(crate) fn route_with(base_url: &str, more: &[(&str, &str)]) -> Route {
     .chain(more)
     .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
     .collect();
-    let config = Config::load_from(&Overrides::default(), &variables).expect("a good configuration");
+    let config = Config::load_from(&Overrides::default(), &variables, PROTOCOLS).expect("a good configuration");
     Catalogue::new(&config).expect("known protocols").route(Some("test/m")).expect("a route")
 }
 

@@ -381,7 +381,8 @@ async fn a_call_that_is_dropped_loses_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn the_demo_thinks_answers_and_ends_without_a_network() {
-    let config = crate::config::Config::load_from(&Default::default(), &Default::default()).expect("the defaults");
+    let config =
+        crate::config::Config::load_from(&Default::default(), &Default::default(), PROTOCOLS).expect("the defaults");
     let catalogue = Catalogue::new(&config).expect("known protocols");
     let route = catalogue.route(None).expect("the demo");
     let mut stream = client().open(&route, &request()).await.expect("a script");

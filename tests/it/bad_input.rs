@@ -227,6 +227,102 @@ async fn an_idempotency_key_does_the_same() {
 }
 
 #[tokio::test]
+async fn a_hundred_requests_with_one_key_are_one() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    upstream.script("m", Chat::answering("Hm.", "Hello."));
+    let request =
+        stream_request(&json!({"model": "up/m", "prompt": "Hi"})).header("idempotency-key", "\"one-for-all\"");
+    let mut readers = futures_util::future::join_all((0..100).map(|_| gateway.open(&request))).await;
+    for reader in &mut readers {
+        reader.finish().await;
+    }
+    assert!(readers.iter().all(|reader| reader.numbered() == readers[0].numbered()));
+    let replayed = readers.iter().filter(|reader| reader.headers.get("idempotent-replayed").is_some()).count();
+    assert_eq!(replayed, 99);
+    assert_eq!(upstream.calls().len(), 1);
+
+    let [(_, _), (position, _), ..] = readers[0].numbered()[..] else { panic!("several events") };
+    let mut rest = gateway.open(&request.header("last-event-id", position)).await;
+    rest.finish().await;
+    let later: Vec<_> = readers[0].numbered().into_iter().filter(|(id, _)| *id > position).collect();
+    assert_eq!(rest.numbered(), later);
+    assert_eq!(upstream.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn a_key_outlives_the_process() {
+    let upstream = Upstream::start().await;
+    let mut gateway = Gateway::start(&upstream).await;
+    upstream.script("m", Chat::answering("", "Hello."));
+    let body = json!({"model": "up/m", "prompt": "Hi"});
+    let request = stream_request(&body).header("idempotency-key", "key");
+    let mut first = gateway.open(&request).await;
+    first.finish().await;
+    gateway.kill_and_restart().await;
+    let mut second = gateway.open(&request).await;
+    assert_eq!(second.headers.expect("idempotent-replayed"), "true");
+    second.finish().await;
+    assert_eq!(first.headers.expect("x-generation-id"), second.headers.expect("x-generation-id"));
+    assert_eq!(upstream.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn all_names_of_a_request_must_agree() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    upstream.script("m", Chat::answering("", "Hello."));
+    let (one, two) = (new_id(), new_id());
+    let request = |prompt: &str, id: Option<&str>, key: Option<&str>| {
+        let mut body = json!({"model": "up/m", "prompt": prompt, "stream": false});
+        if let Some(id) = id {
+            body["generationId"] = json!(id);
+        }
+        let request = Request::post("/api/generate", &body);
+        match key {
+            Some(key) => request.header("idempotency-key", key),
+            None => request,
+        }
+    };
+    let first = gateway.send(&request("Hi", Some(&one), Some("k1"))).await.expect(200);
+    assert_eq!(first.json()["generationId"], json!(one));
+    gateway.send(&request("Hi", Some(&two), None)).await.expect(200);
+    for same in [request("Hi", Some(&one), Some("k1")), request("Hi", Some(&one), None)] {
+        assert_eq!(gateway.send(&same).await.expect(200).headers.expect("idempotent-replayed"), "true");
+    }
+    for other in [
+        request("Ho", Some(&one), Some("k1")),
+        request("Hi", Some(&two), Some("k1")),
+        request("Hi", Some(&new_id()), Some("k1")),
+        request("Hi", Some(&one), Some("k2")),
+        request("Hi", Some(&two), Some("k2")),
+        request("Ho", None, Some("k1")),
+    ] {
+        assert_eq!(gateway.send(&other).await.expect(422).error_code(), "idempotency_mismatch");
+    }
+    assert_eq!(upstream.calls().len(), 2);
+}
+
+#[tokio::test]
+async fn a_request_that_the_provider_refused_frees_its_key() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let request = stream_request(&json!({"model": "up/m", "prompt": "Hi"})).header("idempotency-key", "key");
+    upstream.script("m", answer(500, &[("content-type", "text/plain")], "No."));
+    assert_eq!(gateway.send(&request).await.expect(502).error_code(), "provider_error");
+    upstream.script("m", Chat::new().text("Half an ans").end());
+    let mut again = gateway.open(&request).await;
+    assert_eq!(again.headers.get("idempotent-replayed"), None);
+    again.finish().await;
+    // This time somebody had a head: the failure is the answer.
+    let mut replay = gateway.open(&request).await;
+    assert_eq!(replay.headers.expect("idempotent-replayed"), "true");
+    replay.finish().await;
+    assert_eq!(again.numbered(), replay.numbered());
+    assert_eq!(upstream.calls().len(), 2);
+}
+
+#[tokio::test]
 async fn the_same_id_with_another_body_is_a_mistake() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::start(&upstream).await;

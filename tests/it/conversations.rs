@@ -173,6 +173,24 @@ async fn settled(gateway: &Gateway, reader: &Reader) -> Vec<Value> {
 }
 
 #[tokio::test]
+async fn whoever_has_seen_the_end_is_told_the_last_number() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    upstream.script("m", Chat::answering("Hm.", "Hello."));
+    for _ in 0..10 {
+        let mut reader = gateway.stream("m").await;
+        reader.finish().await;
+        let generation = reader.headers.expect("x-generation-id");
+        let state = gateway.get(&format!("/api/generations/{generation}")).await.expect(200).json();
+        assert_eq!(state["status"], "complete");
+        assert_eq!(state["lastSyncId"].as_u64(), reader.last_id, "{state}");
+        let messages = gateway.messages(reader.headers.expect("x-conversation-id")).await;
+        assert_eq!(messages[1]["lastSyncId"].as_u64(), reader.last_id, "{}", messages[1]);
+        assert!(messages[1]["createdAt"].as_str() >= messages[0]["createdAt"].as_str());
+    }
+}
+
+#[tokio::test]
 async fn models_name_what_can_be_asked() {
     let gateway = Gateway::launch(Setup::new()).await;
     let models = gateway.get("/api/models").await.expect(200).json();
@@ -197,7 +215,9 @@ async fn unknown_routes_and_methods_are_json_too() {
     }
     for request in [Request::get("/api/generate"), Request::get("/api/conversations").method("PUT")] {
         let response = gateway.send(&request).await;
-        assert!(matches!(response.status, 404 | 405), "{}", response.status);
-        response.error_code();
+        assert_eq!(response.status, 405, "{}", response.text());
+        assert_eq!(response.error_code(), "method_not_allowed");
+        let allowed = response.headers.expect("allow");
+        assert!(allowed.contains("POST"), "{allowed}");
     }
 }

@@ -40,6 +40,12 @@ async fn names_lead_to_an_alias_a_provider_or_the_default() {
     for id in ["quick", "other/listed"] {
         assert!(models.contains(&format!("\"{id}\"")), "{id} is not in {models}");
     }
+    let keyless = "\"openai/gpt-5\"";
+    assert!(!models.contains(keyless), "a provider without its key is listed: {models}");
+    let all = gateway.get("/api/models?all=1").await.expect(200).json();
+    let rows = crate::support::gateway::list(&all, "models");
+    let keyless = rows.iter().find(|row| row["id"] == "openai/gpt-5").expect("everything is listed");
+    assert_eq!(keyless["available"], false);
 }
 
 #[tokio::test]

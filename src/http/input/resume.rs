@@ -47,11 +47,7 @@ pub fn resume(request: &HttpRequest) -> Result<Resume, ApiError> {
         (None, Some(text)) => number(request, "after", text)?,
         (None, None) => SyncId::ZERO,
     };
-    let compact = match query.compact.as_deref() {
-        None | Some("0" | "false") => false,
-        Some("1" | "true" | "") => true,
-        Some(other) => return Err(ApiError::malformed(request, format!("compact is 1 or 0, not {other:?}."))),
-    };
+    let compact = super::flag(request, "compact", query.compact.as_deref())?;
     let batch_ms = match query.batch_ms.as_deref() {
         None => 0,
         Some(text) => number(request, "batchMs", text)?.get(),
