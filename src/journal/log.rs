@@ -356,7 +356,15 @@ impl Journal {
 
     fn settle(&self, unrecorded: Unrecorded, refused: bool) {
         let bytes = unrecorded.bytes;
-        self.state.lock().settle(unrecorded, refused);
+        let mut state = self.state.lock();
+        state.settle(unrecorded, refused);
+        let lost = (refused && !state.discarded).then_some(state.reserved);
+        drop(state);
+        if let Some(reserved) = lost
+            && let Some(registry) = self.registry.upgrade()
+        {
+            registry.avoid(self.id, reserved);
+        }
         self.backlog.remove(bytes);
         self.progress.notify_waiters();
     }

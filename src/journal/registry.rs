@@ -25,11 +25,21 @@ pub struct Registry {
 #[derive(Debug, Default)]
 pub(super) struct Live {
     journals: Mutex<HashMap<ConversationId, Weak<Journal>>>,
+    /// Conversations of which the database refused something: readers may have seen numbers that it does not know, so
+    /// numbering goes on above these. Refusals are faults of ours and rare, so this stays small.
+    avoided: Mutex<HashMap<ConversationId, SyncId>>,
 }
 
 impl Live {
     fn find(&self, id: ConversationId) -> Option<Arc<Journal>> {
         self.journals.lock().get(&id)?.upgrade()
+    }
+
+    /// No later journal of this conversation gives out numbers up to `through`.
+    pub(super) fn avoid(&self, id: ConversationId, through: SyncId) {
+        let mut avoided = self.avoided.lock();
+        let known = avoided.entry(id).or_insert(through);
+        *known = through.max(*known);
     }
 
     /// Called by a journal that is being dropped. A new one of that conversation may already stand in its place.
@@ -84,6 +94,7 @@ impl Registry {
             if let Some(journal) = journal.and_then(|journal| journal.upgrade()) {
                 journal.discard();
             }
+            self.live.avoided.lock().remove(&id);
         }
         Ok(deleted)
     }
@@ -128,7 +139,10 @@ impl Registry {
         self.insert(id, origin)
     }
 
-    fn insert(&self, id: ConversationId, origin: Origin) -> Arc<Journal> {
+    fn insert(&self, id: ConversationId, mut origin: Origin) -> Arc<Journal> {
+        if let Some(through) = self.live.avoided.lock().get(&id) {
+            origin.last = origin.last.max(*through);
+        }
         let journal = Journal::new(id, origin, self.backlog.clone(), Arc::downgrade(&self.live));
         self.live.journals.lock().insert(id, Arc::downgrade(&journal));
         journal

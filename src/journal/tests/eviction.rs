@@ -157,3 +157,23 @@ fn the_backlog_is_never_below_zero_however_writer_and_recorder_meet() {
     world.record(&journal);
     assert_eq!(backlog.unstored_bytes(), 0);
 }
+
+#[tokio::test]
+async fn numbers_of_events_that_the_database_refused_are_not_given_out_again() {
+    let world = World::new();
+    let id = register(&world, 10);
+    let journal = world.registry.open(id).await.expect("pages").expect("a conversation");
+    let owner = owner();
+    let mut writer = Writer::open(&journal, Owner { ..owner });
+    append(&mut writer, &[text("seen by a reader, and lost")]);
+    end(writer, &owner);
+    let seen = journal.last();
+    let unrecorded = journal.unrecorded().expect("something to store");
+    journal.refused(unrecorded);
+    drop(journal);
+    world.registry.backlog().take_dirty();
+    assert!(world.registry.is_empty());
+
+    let journal = world.registry.open(id).await.expect("pages").expect("a conversation");
+    assert!(journal.last() >= seen, "{} was given out before", journal.last());
+}
