@@ -3,6 +3,7 @@
 //! The only place for cancel, deadlines, the disconnect policy and the terminal event. A generation runs on the worker
 //! thread of the client that started it and outlives that client.
 
+mod burst;
 mod drive;
 mod handle;
 mod running;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::burst::Burst;
 use super::handle::{Ended, Handle, State};
 use super::running::{Admission, Running};
 use super::watch::{Opening, Outcome, Watch};
@@ -106,20 +107,26 @@ impl Job {
     /// Carries the stream into the journal, to its end.
     async fn relay(&self, mut stream: Stream, watch: &mut Watch<'_>, writer: &mut Writer) -> Outcome {
         let mut events = Vec::new();
+        let mut burst = Burst::default();
         loop {
-            if writer.is_held_up()
-                && let Err(outcome) = watch.room(writer.has_room()).await
-            {
-                return outcome;
+            if writer.is_held_up() {
+                burst.announce(writer);
+                if let Err(outcome) = watch.room(writer.has_room()).await {
+                    return outcome;
+                }
             }
-            let read = match watch.over(stream.next(&mut events)).await {
+            let read = match watch.over(burst.next(stream.next(&mut events), writer)).await {
                 Ok(read) => read,
                 Err(outcome) => return outcome,
             };
             let now = watch.heard();
             if !events.is_empty() {
-                let at_ms = now.duration_since(self.received_at).as_millis();
-                writer.append(&events, u64::try_from(at_ms).unwrap_or(u64::MAX)).await;
+                let at_ms = u64::try_from(now.duration_since(self.received_at).as_millis()).unwrap_or(u64::MAX);
+                if burst.takes(now) {
+                    writer.append_quietly(&events, at_ms).await;
+                } else {
+                    writer.append(&events, at_ms).await;
+                }
                 events.clear();
             }
             match read {

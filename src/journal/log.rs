@@ -260,10 +260,25 @@ impl Journal {
         events: &[Event],
         at_ms: u64,
     ) -> Result<(), OutOfNumbers> {
+        self.append_then(owner, events, at_ms, |view, _| view.state.readers.wake())
+    }
+
+    /// The same, but no reader is woken.
+    pub(super) fn append_quietly(
+        self: &Arc<Self>,
+        owner: &Arc<Owner>,
+        events: &[Event],
+        at_ms: u64,
+    ) -> Result<(), OutOfNumbers> {
         self.append_then(owner, events, at_ms, |_, _| ())
     }
 
-    /// The same, and `then` in the same step, with the last number.
+    /// Wakes the readers that wait.
+    pub(super) fn announce(&self) {
+        self.state.lock().readers.wake();
+    }
+
+    /// Appends the events, and does `then` in the same step, with the last number.
     pub(super) fn append_then(
         self: &Arc<Self>,
         owner: &Arc<Owner>,
@@ -282,7 +297,6 @@ impl Journal {
         let bytes = state.append(owner, events, at_ms);
         let last = state.next.before();
         then(&mut StateView { state: &mut state }, last);
-        state.readers.wake();
         // Before the lock is gone: the recorder may store these bytes, and take them off, at once.
         self.backlog.add(bytes as u64);
         drop(state);
@@ -418,6 +432,7 @@ pub(super) struct StateView<'a> {
 impl StateView<'_> {
     /// The message has its terminal event.
     pub(super) fn end_message(&mut self, message: MessageId, at: SyncId) {
+        self.state.readers.wake();
         if let Some(live) = self.state.live.iter_mut().find(|live| live.owner.message == message) {
             live.ended = Some(at);
         }

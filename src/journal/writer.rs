@@ -32,6 +32,20 @@ impl Writer {
         }
     }
 
+    /// The same, without a word to the readers; [`Writer::announce`], or another append, must follow. Readers that look
+    /// by themselves see the events all the same.
+    pub async fn append_quietly(&mut self, events: &[Event], at_ms: u64) {
+        while self.journal.append_quietly(&self.owner, events, at_ms).is_err() {
+            self.journal.announce();
+            self.journal.has_numbers().await;
+        }
+    }
+
+    /// Wakes the readers that wait.
+    pub fn announce(&self) {
+        self.journal.announce();
+    }
+
     /// Waits while too much is not yet stored: the only backpressure on a provider.
     pub async fn has_room(&self) {
         self.journal.backlog().has_room().await;
