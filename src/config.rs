@@ -65,7 +65,7 @@ pub struct ServerConfig {
 /// `[store]`.
 #[derive(Clone)]
 pub struct StoreConfig {
-    /// `sqlite://path` or `postgres://…`. May hold a password: `Debug` hides it.
+    /// `sqlite://path`. A URL may hold a password: `Debug` hides it.
     pub url: String,
     /// How many bytes of events may wait for the database before generations stop reading upstream.
     pub max_unstored_bytes: usize,

@@ -53,7 +53,7 @@ mod tests {
     fn the_summary_says_what_is_on_and_how_to_switch_on_the_rest() {
         let variables: Variables = [
             ("GROQ_API_KEY", "gsk-secret-key"),
-            ("DATABASE_URL", "postgres://me:password@db/thinkwire"),
+            ("DATABASE_URL", "sqlite://data/thinkwire.db?key=password"),
             ("THINKWIRE__DEFAULT__MODEL", "openai/gpt-5"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -113,10 +113,10 @@ fn network(text: &str) -> Option<Network> {
 fn read_store(mut section: Section<'_>) -> StoreConfig {
     let url = section.parsed("url", |text| {
         // The value is not repeated: it may hold a password.
-        let good = ["sqlite://", "postgres://", "postgresql://"]
-            .iter()
-            .any(|scheme| text.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
-        if good { Ok(text.to_owned()) } else { Err("must be sqlite://PATH or postgres://…".to_owned()) }
+        match text.strip_prefix("sqlite://") {
+            Some(path) if !path.is_empty() => Ok(text.to_owned()),
+            _ => Err("must be sqlite://PATH, the only database that this version knows".to_owned()),
+        }
     });
     let tick_ms = section.number("tick_ms", 1..=60_000);
     let max_tick_source = section.source("max_tick_ms");

@@ -278,7 +278,15 @@ fn a_protocol_that_is_not_spoken_is_a_mistake_among_others() {
 
 #[test]
 fn a_database_url_is_shown_without_its_password() {
-    let config = load(&[("DATABASE_URL", "postgres://me:p@ss@db:5432/thinkwire?sslkey=x")]).expect("loads");
+    let mut config = load(&[]).expect("loads");
+    config.store.url = "postgres://me:p@ss@db:5432/thinkwire?sslkey=x".to_owned();
     assert_eq!(config.store.shown_url(), "postgres://db:5432/thinkwire");
     assert!(!format!("{config:?}").contains("p@ss"));
+}
+
+#[test]
+fn a_database_that_is_not_known_is_a_mistake_that_keeps_its_password() {
+    let found = mistakes(&[("DATABASE_URL", "postgres://me:p@ss@db:5432/thinkwire")]);
+    assert_eq!(found.iter().map(|mistake| mistake.key.as_str()).collect::<Vec<_>>(), ["store.url"]);
+    assert!(found[0].message.contains("sqlite://PATH") && !found[0].to_string().contains("p@ss"), "{}", found[0]);
 }
