@@ -10,9 +10,7 @@ use super::input::Resume;
 use super::sse::{self, Events, Shape};
 use super::{App, batched};
 use crate::dialect::native::{self, Verdict};
-use crate::event::{
-    Complete, ConversationId, ErrorCode, ErrorEvent, Event, FinishReason, GenerationId, MessageId, SyncId, UserMessage,
-};
+use crate::event::{ConversationId, Event, GenerationId, MessageId, SyncId, UserMessage};
 use crate::generation::Reader;
 use crate::journal::{Cursor, Journal, MessageStatus, Scope, Snapshot};
 use crate::store::{StoredGeneration, StoredMessage};
@@ -164,7 +162,7 @@ async fn compacted_stored(
         position = position.max(through);
         // Where the exact events are gone the terminal one is too, and is made from the row.
         if last <= journal.trimmed() {
-            frames.push(native::single(Some(last), &terminal(message, &stored.request_id), None));
+            frames.push(native::single(Some(last), &message.terminal(&stored.request_id, true), None));
             position = position.max(last);
             ended = Some(last) == stored.last;
         }
@@ -195,7 +193,7 @@ async fn compacted_conversation(
             }
         } else if !is_live(message) && known(message) {
             events.push((reset_stored(message, through), message.id));
-            events.push((terminal(message, ""), message.id));
+            events.push((message.terminal("", true), message.id));
         }
     }
     for snapshot in &live {
@@ -212,45 +210,4 @@ async fn compacted_conversation(
 
 fn reset_stored(message: &StoredMessage, through: SyncId) -> Event {
     Event::Reset(Box::new(message.content.reset(message.id, message.status.as_str(), through)))
-}
-
-/// The terminal event of a stored message, as it was.
-fn terminal(message: &StoredMessage, request_id: &str) -> Event {
-    let provider = message.provider.clone();
-    match &message.error {
-        Some(error) => Event::Error(Box::new(ErrorEvent {
-            code: error.code,
-            message: error.message.clone(),
-            retryable: error.code.retryable(),
-            retry_after_ms: None,
-            provider,
-            status: None,
-            usage: message.content.usage.clone(),
-            stored: true,
-            request_id: request_id.to_owned(),
-            is_final: true,
-        })),
-        None if message.status == MessageStatus::Error => Event::Error(Box::new(ErrorEvent {
-            code: ErrorCode::Internal,
-            message: String::new(),
-            retryable: false,
-            retry_after_ms: None,
-            provider,
-            status: None,
-            usage: None,
-            stored: true,
-            request_id: request_id.to_owned(),
-            is_final: true,
-        })),
-        None => Event::Complete(Box::new(Complete {
-            finish_reason: message.finish_reason.unwrap_or(FinishReason::Stop),
-            provider: provider.unwrap_or_default(),
-            model: message.model.clone().unwrap_or_default(),
-            usage: message.content.usage.clone(),
-            timing: message.timing.unwrap_or_default(),
-            stored: true,
-            check: message.content.check(),
-            is_final: true,
-        })),
-    }
 }

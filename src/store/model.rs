@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::{ConversationId, FinishReason, Fold, GenerationId, MessageId, Role, SyncId, Timing};
+use crate::event::{
+    Complete, ConversationId, ErrorCode, ErrorEvent, Event, FinishReason, Fold, GenerationId, MessageId, Role, SyncId,
+    Timing,
+};
 use crate::journal::{MessageError, MessageStatus, Run};
 
 /// A conversation as it is kept.
@@ -57,6 +60,39 @@ pub struct StoredMessage {
     pub first: Option<SyncId>,
     /// The number of its terminal event.
     pub last: Option<SyncId>,
+}
+
+impl StoredMessage {
+    /// Its terminal event, made again from the row: for recovery, and for readers whose exact events are gone. What the
+    /// row does not know (a provider's status, how long to wait) is left out.
+    pub fn terminal(&self, request_id: &str, is_final: bool) -> Event {
+        if self.status != MessageStatus::Error {
+            return Event::Complete(Box::new(Complete {
+                finish_reason: self.finish_reason.unwrap_or(FinishReason::Stop),
+                provider: self.provider.clone().unwrap_or_default(),
+                model: self.model.clone().unwrap_or_default(),
+                usage: self.content.usage.clone(),
+                timing: self.timing.unwrap_or_default(),
+                stored: true,
+                check: self.content.check(),
+                is_final,
+            }));
+        }
+        let unknown = || MessageError { code: ErrorCode::Internal, message: String::new() };
+        let MessageError { code, message } = self.error.clone().unwrap_or_else(unknown);
+        Event::Error(Box::new(ErrorEvent {
+            code,
+            message,
+            retryable: code.retryable(),
+            retry_after_ms: None,
+            provider: self.provider.clone(),
+            status: None,
+            usage: self.content.usage.clone(),
+            stored: true,
+            request_id: request_id.to_owned(),
+            is_final,
+        }))
+    }
 }
 
 /// A generation as it is kept.

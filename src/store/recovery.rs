@@ -9,8 +9,7 @@ use std::sync::Arc;
 use super::model::{StoredGeneration, StoredMessage};
 use super::{Store, StoreError};
 use crate::event::{
-    Complete, ErrorCode, ErrorEvent, Event, FinishReason, Fold, Links, MessageId, PROTOCOL_VERSION, Role, Start,
-    SyncId, UserMessage, frame,
+    ErrorCode, Event, Fold, Links, MessageId, PROTOCOL_VERSION, Role, Start, SyncId, UserMessage, frame,
 };
 use crate::journal::{
     GenerationEnd, Journal, MessageEnd, MessageError, MessageStatus, Owner, PagesError, Registry, Write, Writer,
@@ -106,18 +105,11 @@ async fn end(
         if rebuilt.first.is_none() {
             writer.append(&[start(generation, message, base_path)], 0).await;
         }
-        let terminal = match message.status {
-            MessageStatus::Streaming => {
-                let first = rebuilt.first.unwrap_or(journal.last());
-                interrupt(&mut writer, journal, message, rebuilt, first).await;
-                error(generation, message, ErrorCode::Interrupted, INTERRUPTED, is_final)
-            }
-            MessageStatus::Error => {
-                let kept = message.error.clone();
-                let (code, text) = kept.map_or((ErrorCode::Internal, String::new()), |kept| (kept.code, kept.message));
-                error(generation, message, code, &text, is_final)
-            }
-            MessageStatus::Complete | MessageStatus::Cancelled => complete(message, is_final),
+        let terminal = if message.status == MessageStatus::Streaming {
+            let first = rebuilt.first.unwrap_or(journal.last());
+            interrupt(&mut writer, journal, message, rebuilt, first).await.terminal(&generation.request_id, is_final)
+        } else {
+            message.terminal(&generation.request_id, is_final)
         };
         let generation_row = is_final.then_some(|at| {
             let mut all = ended.clone();
@@ -136,13 +128,14 @@ async fn end(
     Ok(())
 }
 
+/// Says how far the message came and stores that as its end. Returns the message as it is then.
 async fn interrupt(
     writer: &mut Writer,
     journal: &Arc<Journal>,
     message: &StoredMessage,
     rebuilt: Rebuilt,
     first: SyncId,
-) {
+) -> StoredMessage {
     let began_ms = u64::try_from(message.created_at_us / 1000).unwrap_or(0);
     let status = MessageStatus::Error;
     // Recovery is the only writer, so the next number is the reset's own.
@@ -154,13 +147,15 @@ async fn interrupt(
         finish_reason: None,
         error: Some(MessageError { code: ErrorCode::Interrupted, message: INTERRUPTED.to_owned() }),
         timing: rebuilt.fold.timing(began_ms, rebuilt.last_ms.max(began_ms)),
-        content: rebuilt.fold,
+        content: rebuilt.fold.clone(),
         first,
         provider: message.provider.clone().unwrap_or_default(),
         model: message.model.clone().unwrap_or_default(),
         at_us: chrono::Utc::now().timestamp_micros(),
     };
+    let ended = StoredMessage { status, error: end.error.clone(), content: rebuilt.fold, ..message.clone() };
     journal.push(Write::MessageEnd(Box::new(end)), false);
+    ended
 }
 
 fn input_event(message: &StoredMessage) -> Event {
@@ -180,34 +175,6 @@ fn start(generation: &StoredGeneration, message: &StoredMessage, base_path: &str
         created_at: crate::event::rfc3339(message.created_at_us),
         links: Links::new(base_path, generation.conversation, generation.id),
         streaming: true,
-    }))
-}
-
-fn complete(message: &StoredMessage, is_final: bool) -> Event {
-    Event::Complete(Box::new(Complete {
-        finish_reason: message.finish_reason.unwrap_or(FinishReason::Stop),
-        provider: message.provider.clone().unwrap_or_default(),
-        model: message.model.clone().unwrap_or_default(),
-        usage: message.content.usage.clone(),
-        timing: message.timing.unwrap_or_default(),
-        stored: true,
-        check: message.content.check(),
-        is_final,
-    }))
-}
-
-fn error(generation: &StoredGeneration, message: &StoredMessage, code: ErrorCode, text: &str, is_final: bool) -> Event {
-    Event::Error(Box::new(ErrorEvent {
-        code,
-        message: text.to_owned(),
-        retryable: code.retryable(),
-        retry_after_ms: None,
-        provider: message.provider.clone(),
-        status: None,
-        usage: message.content.usage.clone(),
-        stored: true,
-        request_id: generation.request_id.clone(),
-        is_final,
     }))
 }
 
