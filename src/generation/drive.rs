@@ -105,9 +105,22 @@ impl Job {
     }
 
     /// Carries the stream into the journal, to its end.
-    async fn relay(&self, mut stream: Stream, watch: &mut Watch<'_>, writer: &mut Writer) -> Outcome {
-        let mut events = Vec::new();
+    async fn relay(&self, stream: Stream, watch: &mut Watch<'_>, writer: &mut Writer) -> Outcome {
         let mut burst = Burst::default();
+        let outcome = self.relay_bursts(stream, &mut burst, watch, writer).await;
+        // What came last must not wait for the message to be stored.
+        burst.announce(writer);
+        outcome
+    }
+
+    async fn relay_bursts(
+        &self,
+        mut stream: Stream,
+        burst: &mut Burst,
+        watch: &mut Watch<'_>,
+        writer: &mut Writer,
+    ) -> Outcome {
+        let mut events = Vec::new();
         loop {
             if writer.is_held_up() {
                 burst.announce(writer);

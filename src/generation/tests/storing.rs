@@ -70,6 +70,24 @@ fn the_end_waits_for_the_database_no_longer_than_it_may() {
 }
 
 #[test]
+fn the_last_words_of_a_burst_do_not_wait_for_the_database() {
+    local(|| async {
+        let world = World::new().await;
+        let (mut started, mut socket) = world.start_in_the_middle(OnDisconnect::Continue, PATIENT).await;
+        world.store.hold();
+        // All in one piece, the end of the stream too.
+        let burst = [&chunk(&delta(", ")), &chunk(&delta("world")), &chunk(DONE), LAST_CHUNK].concat();
+        send(&mut socket, &burst).await;
+        while started.text() != "Hello, world" {
+            assert!(started.next().await, "it ended: {:?}", started.events.last());
+        }
+        assert!(started.handle.journal.ended(started.handle.id).is_none(), "the end waits for the database");
+        world.store.release();
+        assert!(started.end().await.complete().stored);
+    });
+}
+
+#[test]
 fn a_refused_end_is_told_at_once() {
     local(|| async {
         // Without a tick the only commits are those that somebody waits for.
