@@ -3,6 +3,7 @@
 mod errors;
 mod request;
 mod stream;
+mod template;
 mod tool_calls;
 mod types;
 mod usage;

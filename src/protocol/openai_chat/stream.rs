@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::errors;
+use super::template::Template;
 use super::tool_calls::ToolCalls;
 use super::types::{Choice, Chunk, Content, Counts, Delta, Part};
 use super::{usage, usual};
@@ -36,6 +37,7 @@ struct Message {
     usage: Option<Usage>,
     /// A plain reasoning field has been seen, so that `reasoning_details` only repeats it.
     has_plain_reasoning: bool,
+    template: Template,
 }
 
 /// What the provider gave as `finish_reason`.
@@ -85,7 +87,9 @@ impl Message {
         if event.name == "error" {
             return ControlFlow::Break(Err(named_error(data)));
         }
-        if let Some(delta) = usual::delta(data) {
+        let known = self.template.delta(data);
+        let delta = known.or_else(|| usual::delta(data).inspect(|delta| self.template.learn(data, delta)));
+        if let Some(delta) = delta {
             return match self.delta(&delta, out) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(fault) => ControlFlow::Break(Err(fault)),
