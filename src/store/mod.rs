@@ -98,3 +98,12 @@ pub trait Store: Pages {
     /// Whether the database answers.
     async fn ping(&self) -> Result<(), StoreError>;
 }
+
+/// Long work for many conversations lets others have the processor now and then: on a machine with few cores the streams
+/// would otherwise all wait behind it.
+fn give_way(place: usize) {
+    const EVERY: usize = 16;
+    if place % EVERY == EVERY - 1 {
+        std::thread::yield_now();
+    }
+}

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, give_way};
 use crate::journal::{Backlog, Journal, Unrecorded};
 
 /// From this many conversations in one transaction on the tick grows.
@@ -118,8 +118,11 @@ impl Recording {
     async fn record(&mut self, mut journals: Vec<Arc<Journal>>) {
         journals.sort_by_key(|journal| Arc::as_ptr(journal).addr());
         journals.dedup_by(|a, b| Arc::ptr_eq(a, b));
-        let (journals, units): (Vec<_>, Vec<_>) =
-            journals.into_iter().filter_map(|journal| journal.unrecorded().map(|unit| (journal, unit))).unzip();
+        let unrecorded = journals.into_iter().enumerate().filter_map(|(place, journal)| {
+            give_way(place);
+            journal.unrecorded().map(|unit| (journal, unit))
+        });
+        let (journals, units): (Vec<_>, Vec<_>) = unrecorded.unzip();
         if units.is_empty() {
             return;
         }
@@ -128,7 +131,8 @@ impl Recording {
         match self.store.commit(units.clone()).await {
             Ok(()) => {
                 self.is_back();
-                for (journal, unit) in journals.iter().zip(unshared(units)) {
+                for (place, (journal, unit)) in journals.iter().zip(unshared(units)).enumerate() {
+                    give_way(place);
                     journal.recorded(unit);
                 }
             }

@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 
 use super::model::{StoredConversation, StoredGeneration, StoredMessage, StoredRun};
 use super::types::Id;
-use super::{ListPlace, Store, StoreError, read, write};
+use super::{ListPlace, Store, StoreError, give_way, read, write};
 use crate::event::{ConversationId, GenerationId, MessageId, SyncId};
 use crate::journal::{Origin, Pages, PagesError, Run, Unrecorded};
 
@@ -234,7 +234,13 @@ impl Pages for SqliteStore {
 impl Store for SqliteStore {
     async fn commit(&self, units: Arc<Vec<Unrecorded>>) -> Result<(), StoreError> {
         let now_us = now_us();
-        self.write(move |conn| units.iter().try_for_each(|unit| write::unit(conn, unit, now_us))).await
+        self.write(move |conn| {
+            units.iter().enumerate().try_for_each(|(place, unit)| {
+                give_way(place);
+                write::unit(conn, unit, now_us)
+            })
+        })
+        .await
     }
 
     async fn create_conversation(&self, conversation: StoredConversation) -> Result<(), StoreError> {
