@@ -189,7 +189,7 @@ impl Job {
             at_us: message.at_us,
         };
         let row = self.handle.journal.push(Write::GenerationEnd(end), false);
-        let ended = Ended { message, last: SyncId::ZERO, fault: Some(fault), stored: false };
+        let ended = self.ended(message, SyncId::ZERO, Some(fault), false);
         self.handle.set_state(State::Ended(Arc::new(ended)));
         // The request itself may be large, and the database may be away for long.
         let (handle, running) = (self.handle.clone(), self.running.clone());
@@ -221,6 +221,12 @@ impl Job {
         }
     }
 
+    fn ended(&self, message: MessageEnd, last: SyncId, fault: Option<Fault>, stored: bool) -> Ended {
+        let metadata = self.begin.output.iter().find(|output| output.id == message.id);
+        let metadata = metadata.map(|output| output.metadata.clone()).unwrap_or_default();
+        Ended { message, created_at_us: self.begin.at_us, metadata, last, fault, stored }
+    }
+
     /// Stores the message, then writes its terminal event, then waits until that is stored too.
     async fn end(self, writer: Writer, outcome: Outcome) {
         let (content, first) = writer.content();
@@ -249,7 +255,8 @@ impl Job {
         };
         let (last, row) = writer.end(terminal, message.timing.total_ms, Some(end)).await;
         self.log(&message, fault.as_ref(), stored);
-        self.handle.set_state(State::Ended(Arc::new(Ended { message, last, fault, stored })));
+        let ended = self.ended(message, last, fault, stored);
+        self.handle.set_state(State::Ended(Arc::new(ended)));
         // From here on others may run in its place, but a repeated request must find it until the database has it.
         drop(self.admission);
         if let Some(row) = row {

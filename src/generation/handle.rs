@@ -1,5 +1,6 @@
 //! What others hold of a running generation: its state, its readers, and the wish to cancel it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
@@ -30,6 +31,10 @@ pub enum State {
 pub struct Ended {
     /// The message as it is kept.
     pub message: MessageEnd,
+    /// When it began, in microseconds since the epoch.
+    pub created_at_us: i64,
+    /// The client's own pairs.
+    pub metadata: BTreeMap<String, String>,
     /// Its terminal event; `ZERO` where nothing could be stored and so nothing was written.
     pub last: SyncId,
     /// Why it failed, where it did.

@@ -86,7 +86,7 @@ pub async fn generate(
             drop(cursor);
             let ended = ended(&request, &handle).await?;
             drop(reader);
-            document(&request, &app, &handle, &ended).await
+            document(&request, &handle, &ended)
         }
     }
 }
@@ -242,7 +242,7 @@ async fn attach(
             let reader = handle.read();
             let ended = ended(request, &handle).await?;
             drop(reader);
-            document(request, app, &handle, &ended).await?
+            document(request, &handle, &ended)?
         }
         (Earlier::Stored(stored), Form::Stream) => replay::stored_stream(request, app, &stored, resume).await?,
         (Earlier::Stored(stored), Form::Document) => stored_document(request, *stored)?,
@@ -257,17 +257,11 @@ async fn attach(
 }
 
 /// The JSON form of a generation that has just ended.
-async fn document(request: &HttpRequest, app: &App, handle: &Handle, ended: &Ended) -> Result<HttpResponse, ApiError> {
+fn document(request: &HttpRequest, handle: &Handle, ended: &Ended) -> Result<HttpResponse, ApiError> {
     if let Some(fault) = &ended.fault {
         return Err(ApiError::new(request, fault.clone()));
     }
-    let last = (ended.last > SyncId::ZERO).then_some(ended.last);
-    let stored = app.store.generation(handle.id).await.ok().flatten();
-    let message = stored.and_then(|stored| stored.output().next().cloned());
-    let created_at_us = message.as_ref().map_or(ended.message.at_us, |message| message.created_at_us);
-    let mut object = MessageObject::of_end(&ended.message, last, rfc3339(created_at_us));
-    object.metadata = message.map(|message| message.metadata).unwrap_or_default();
-    Ok(answer(handle.journal.id(), handle.id, object))
+    Ok(answer(handle.journal.id(), handle.id, MessageObject::from(ended)))
 }
 
 /// The JSON form of a generation from the database.

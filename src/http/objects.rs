@@ -8,7 +8,7 @@ use crate::event::{
     ConversationId, FinishReason, Fold, GenerationId, MessageId, Role, SyncId, Timing, ToolCall, Usage, rfc3339,
 };
 use crate::generation::Ended;
-use crate::journal::{MessageEnd, MessageError, MessageStatus};
+use crate::journal::{MessageError, MessageStatus};
 use crate::store::{StoredConversation, StoredMessage};
 
 /// A message with its reasoning.
@@ -81,9 +81,10 @@ impl From<StoredMessage> for MessageObject {
     }
 }
 
-impl MessageObject {
-    /// A model's message from what this process knows of it, before or beside the database.
-    pub fn of_end(end: &MessageEnd, last: Option<SyncId>, created_at: String) -> Self {
+/// The message of a generation that has ended in this process, which knows it before the database does.
+impl From<&Ended> for MessageObject {
+    fn from(ended: &Ended) -> Self {
+        let end = &ended.message;
         MessageObject {
             id: end.id,
             role: Role::Assistant,
@@ -99,24 +100,25 @@ impl MessageObject {
             error: end.error.clone(),
             provider: Some(end.provider.clone()),
             model: Some(end.model.clone()),
-            created_at,
+            created_at: rfc3339(ended.created_at_us),
             timing: Some(end.timing),
             first_sync_id: Some(end.first),
-            last_sync_id: last,
-            metadata: BTreeMap::new(),
+            last_sync_id: (ended.last > SyncId::ZERO).then_some(ended.last),
+            metadata: ended.metadata.clone(),
         }
     }
+}
 
+impl MessageObject {
     /// The message of a generation that has ended in this process: its row, where that is written, with the last number,
     /// which it learns a little later than readers do.
     pub fn of_ended(ended: &Ended, row: Option<MessageObject>) -> Self {
-        let last_sync_id = (ended.last > SyncId::ZERO).then_some(ended.last);
+        let known = MessageObject::from(ended);
         match row {
-            Some(row) if row.status != MessageStatus::Streaming.as_str() => MessageObject { last_sync_id, ..row },
-            row => {
-                let (created_at, metadata) = row.map(|row| (row.created_at, row.metadata)).unwrap_or_default();
-                MessageObject { metadata, ..MessageObject::of_end(&ended.message, last_sync_id, created_at) }
+            Some(row) if row.status != MessageStatus::Streaming.as_str() => {
+                MessageObject { last_sync_id: known.last_sync_id, ..row }
             }
+            _ => known,
         }
     }
 
