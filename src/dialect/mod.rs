@@ -1,4 +1,39 @@
 //! How events look on the wire. Pure: values in, bytes out.
+//!
+//! Readers get native frames as the journal keeps them ([`native`], [`batch`]), or what a [`Dialect`] makes of them.
 
 pub mod batch;
 pub mod native;
+mod payloads;
+
+pub use payloads::{Payload, Payloads};
+
+use crate::event::{ConversationId, GenerationId, MessageId};
+
+/// To what the frames belong that a dialect is fed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Source {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The generation; `None` for a message that a client sent.
+    pub generation: Option<GenerationId>,
+    /// The message.
+    pub message: MessageId,
+}
+
+/// Turns native frames into what the clients of one kind understand. One reader has one of its own, so that it may remember
+/// what it has said; it has no clock, and whoever drives it says when to [`Dialect::flush`].
+pub trait Dialect {
+    /// Takes whole native frames of one message, numbered or not, in their order, and appends what goes out now.
+    fn feed(&mut self, source: &Source, frames: &[u8], out: &mut Payloads);
+
+    /// Appends what is held back.
+    fn flush(&mut self, out: &mut Payloads) {
+        let _ = out;
+    }
+
+    /// Whether something is held back, and must go out soon.
+    fn is_holding(&self) -> bool {
+        false
+    }
+}
