@@ -49,3 +49,4 @@ mod storm;
 mod support;
 mod unstored_bound;
 mod upstream_faults;
+mod ws_conformance;
