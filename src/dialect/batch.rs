@@ -116,7 +116,7 @@ impl<'a> Delta<'a> {
 }
 
 /// Where the JSON string ends inside of which `text` begins.
-fn end_of_string(text: &[u8]) -> Option<usize> {
+pub(super) fn end_of_string(text: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
         at += memchr2(b'"', b'\\', text.get(at..)?)?;

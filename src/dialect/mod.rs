@@ -4,6 +4,7 @@
 
 pub mod batch;
 pub mod native;
+pub mod openai;
 mod payloads;
 
 pub use payloads::{Payload, Payloads};
