@@ -18,7 +18,7 @@ use self::open::{Opened, open};
 use self::signals::Signals;
 use crate::config::Config;
 use crate::generation::{Budget, Most, Running};
-use crate::http::{App, Phase, Refusals, Seats, StoreHealth};
+use crate::http::{App, Connections, MostConnections, Phase, Refusals, Seats, StoreHealth};
 use crate::store::{OpenError, StoreError};
 use crate::upstream::{Catalogue, CatalogueError, Client, ClientError};
 
@@ -136,6 +136,10 @@ async fn serve(config: Config, port_file: Option<PathBuf>, store_runtime: Handle
         running,
         budget: Budget::new(limits.max_body_bytes_in_flight),
         seats: Seats::new(limits.max_readers, limits.max_readers_per_conversation),
+        connections: Connections::new(MostConnections {
+            websockets: limits.max_websockets,
+            per_caller: limits.max_streams_per_caller,
+        }),
         refusals: Refusals::default(),
         phase: watch::Sender::new(Phase::Serving),
         store_health,

@@ -3,10 +3,14 @@
 //! Readers get native frames as the journal keeps them ([`native`], [`batch`]), or what a [`Dialect`] makes of them.
 
 pub mod batch;
+mod delta;
+mod joined;
 pub mod native;
 pub mod openai;
 mod payloads;
+pub mod sync;
 
+pub use joined::Joined;
 pub use payloads::{Payload, Payloads};
 
 use crate::event::{ConversationId, GenerationId, MessageId};

@@ -165,6 +165,7 @@ impl World {
         let handle = Handle::new(
             Identity { id, id_is_clients: true, key: None, body_hash: [0; 32] },
             &messages,
+            None,
             journal.clone(),
         );
         let reader = handle.read();
