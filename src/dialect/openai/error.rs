@@ -36,9 +36,15 @@ const fn kind(code: ErrorCode) -> &'static str {
         | ErrorCode::ResumeWithGet
         | ErrorCode::IdempotencyMismatch
         | ErrorCode::PayloadTooLarge
+        | ErrorCode::AlreadyEnded
+        | ErrorCode::AlreadySubscribed
+        | ErrorCode::ConversationRequired
         | ErrorCode::ProviderNotConfigured => "invalid_request_error",
         ErrorCode::Forbidden => "permission_error",
-        ErrorCode::ProviderRateLimited | ErrorCode::ConversationBusy => "rate_limit_error",
+        ErrorCode::ProviderRateLimited
+        | ErrorCode::ConversationBusy
+        | ErrorCode::TooManyStreams
+        | ErrorCode::RateLimited => "rate_limit_error",
         // A key that a provider refuses is ours, not the client's.
         ErrorCode::ProviderAuth
         | ErrorCode::ProviderError

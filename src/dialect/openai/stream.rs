@@ -1,14 +1,16 @@
 //! A message as a stream of chunks.
 
-use memchr::{memchr, memmem};
+use memchr::memchr;
 use serde::Serialize;
 
 use super::chunk::Head;
 use super::{ErrorObject, NO_ARGUMENTS, completion_id, created_s, finish_reason, model_id};
-use crate::dialect::batch::end_of_string;
+use crate::dialect::delta::{self, Kind};
 use crate::dialect::{Dialect, Payloads, Source};
 use crate::event::{BlockKind, Complete, Event, Reset, Status, ToolCall, frame};
 
+/// Who answers, until that is told: never where a message is told from its start.
+const UNKNOWN_MODEL: &str = "unknown";
 /// What ends a stream that did not fail.
 const DONE: &[u8] = b"[DONE]";
 /// What a chunk of a call's arguments has beside them, at most.
@@ -43,30 +45,17 @@ struct SaidCall {
     arguments_bytes: usize,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
-    Reasoning,
-    Text,
-    Refusal,
-}
-
-/// How the usual frames begin, up to the first quotation mark of their content.
-const USUAL: [(Kind, &[u8]); 3] = [
-    (Kind::Reasoning, br#"{"type":"reasoning","content":"#),
-    (Kind::Text, br#"{"type":"text","content":"#),
-    (Kind::Refusal, br#"{"type":"refusal","content":"#),
-];
-
-impl Kind {
-    /// A delta up to its content.
-    const fn key(self) -> &'static [u8] {
-        match self {
-            Kind::Reasoning => br#"{"reasoning_content":"#,
-            Kind::Text => br#"{"content":"#,
-            Kind::Refusal => br#"{"refusal":"#,
-        }
+/// A delta up to the first quotation mark of its content.
+const fn key(kind: Kind) -> &'static [u8] {
+    match kind {
+        Kind::Reasoning => br#"{"reasoning_content":""#,
+        Kind::Text => br#"{"content":""#,
+        Kind::Refusal => br#"{"refusal":""#,
     }
 }
+
+/// And what comes after it.
+const DELTA_END: &[u8] = b"\"}";
 
 #[derive(Serialize)]
 struct RoleDelta {
@@ -97,12 +86,11 @@ struct FunctionPart<'a> {
 }
 
 impl ChatStream {
-    /// For an answer of `model` (`provider/model`), as far as is known before it begins. With `include_usage` token counts
-    /// come in a chunk of their own before the end.
-    pub fn new(model: impl Into<String>, include_usage: bool) -> Self {
+    /// With `include_usage` token counts come in a chunk of their own before the end.
+    pub fn new(include_usage: bool) -> Self {
         ChatStream {
             include_usage,
-            model: model.into(),
+            model: UNKNOWN_MODEL.to_owned(),
             created_s: None,
             head: None,
             said: Said::default(),
@@ -162,26 +150,26 @@ impl ChatStream {
             return;
         }
         let (head, said) = self.speak(source, out);
-        let room = head.room_bytes().saturating_sub(kind.key().len() + 3);
+        let room = head.room_bytes().saturating_sub(key(kind).len() + DELTA_END.len());
         for piece in frame::pieces(text, room) {
-            let content = serde_json::Value::from(piece).to_string();
-            head.push_parts(&[kind.key(), content.as_bytes(), b"}"], out);
+            let quoted = serde_json::Value::from(piece).to_string();
+            head.push_parts(&[key(kind), &quoted.as_bytes()[1..quoted.len() - 1], DELTA_END], out);
         }
         said.text_bytes[kind as usize] += text.len();
     }
 
-    /// The usual delta, without a look into its content, which is `quoted` JSON. Gives back whether that was possible.
-    fn say_quoted(&mut self, source: &Source, kind: Kind, quoted: &[u8], out: &mut Payloads) -> bool {
-        const QUOTES_BYTES: usize = 2;
-        if quoted.len() == QUOTES_BYTES {
+    /// The usual delta, without a look into its content, which is as JSON writes it inside a string. Gives back whether
+    /// that was possible.
+    fn say_escaped(&mut self, source: &Source, kind: Kind, content: &[u8], out: &mut Payloads) -> bool {
+        if content.is_empty() {
             return true;
         }
         let (head, said) = self.speak(source, out);
-        if kind.key().len() + quoted.len() + 1 > head.room_bytes() {
+        if key(kind).len() + content.len() + DELTA_END.len() > head.room_bytes() {
             return false;
         }
-        head.push_parts(&[kind.key(), quoted, b"}"], out);
-        said.text_bytes[kind as usize] += unescaped_bytes(quoted) - QUOTES_BYTES;
+        head.push_parts(&[key(kind), content, DELTA_END], out);
+        said.text_bytes[kind as usize] += unescaped_bytes(content);
         true
     }
 
@@ -253,42 +241,19 @@ impl Said {
 
 impl Dialect for ChatStream {
     fn feed(&mut self, source: &Source, frames: &[u8], out: &mut Payloads) {
-        for json in objects(frames) {
+        for (id, json) in frame::objects(frames) {
             if self.is_over {
                 return;
             }
-            let usual = usual(json);
-            if usual.is_some_and(|(kind, quoted)| self.say_quoted(source, kind, quoted, out)) {
+            let usual = delta::Delta::of_json(b"", json);
+            if usual.is_some_and(|usual| self.say_escaped(source, usual.kind, usual.content, out)) {
                 continue;
             }
-            // What is no event of a message tells a reader about its own position, which clients of this API have not.
-            if let Ok(event) = serde_json::from_slice(json) {
+            if let Some(event) = delta::event(id, json) {
                 self.take(source, &event, out);
             }
         }
     }
-}
-
-/// The objects of whole frames, numbered or not.
-fn objects(frames: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = frames;
-    std::iter::from_fn(move || {
-        let end = memmem::find(rest, b"\n\n")?;
-        let frame = &rest[..end];
-        rest = &rest[end + 2..];
-        Some(match frame.starts_with(b"id: ") {
-            true => memchr(b'\n', frame).map_or(&[][..], |line_end| &frame[line_end + 1..]),
-            false => frame,
-        })
-    })
-    .filter_map(|frame| frame.strip_prefix(b"data: "))
-}
-
-/// The content, quotation marks included, of a frame that holds little else.
-fn usual(json: &[u8]) -> Option<(Kind, &[u8])> {
-    let (kind, quoted) = USUAL.iter().find_map(|(kind, start)| Some((*kind, json.strip_prefix(*start)?)))?;
-    let content = quoted.strip_prefix(b"\"")?;
-    Some((kind, &quoted[..end_of_string(content)? + 2]))
 }
 
 /// How long a text is whose JSON form, as our frames have it, is `escaped`: each escape stands for one byte.

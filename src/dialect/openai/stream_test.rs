@@ -119,10 +119,10 @@ fn a_stream_has_the_documented_form() {
         chunk("{}", "\"stop\""),
         "[DONE]".to_owned(),
     ];
-    assert_eq!(written(&mut ChatStream::new("up/m", false), &encoded(&events)), expected);
+    assert_eq!(written(&mut ChatStream::new(false), &encoded(&events)), expected);
 
     // Where token counts are asked for, each chunk has the key.
-    let with_usage = written(&mut ChatStream::new("up/m", true), &encoded(&events));
+    let with_usage = written(&mut ChatStream::new(true), &encoded(&events));
     let (last, before) = with_usage[..5].split_last().expect("they are there");
     assert!(before.iter().all(|chunk| json_of(chunk)["usage"].is_null() && chunk.contains("\"usage\":null")));
     let counted = json!({
@@ -142,7 +142,7 @@ fn calls_are_numbered_and_each_is_introduced_once() {
         call("c", Some("late"), "", false),
         complete(FinishReason::ToolCalls, None),
     ];
-    let written = written(&mut ChatStream::new("up/m", false), &encoded(&events));
+    let written = written(&mut ChatStream::new(false), &encoded(&events));
     let deltas: Vec<Value> = written[1..written.len() - 2]
         .iter()
         .map(|chunk| json_of(chunk)["choices"][0]["delta"]["tool_calls"][0].clone())
@@ -171,7 +171,7 @@ fn every_reason_has_a_word_that_clients_know() {
         (FinishReason::ContentFilter, "content_filter"),
         (FinishReason::Cancelled, "stop"),
     ] {
-        let written = written(&mut ChatStream::new("up/m", false), &encoded(&[complete(reason, None)]));
+        let written = written(&mut ChatStream::new(false), &encoded(&[complete(reason, None)]));
         assert_eq!(json_of(&written[1])["choices"][0]["finish_reason"], word);
     }
 }
@@ -191,7 +191,7 @@ fn a_fault_takes_the_place_of_the_end() {
         is_final: true,
     }));
     let events = [start(&source()), Event::Text(delta("Half")), error, Event::Text(delta("never"))];
-    let written = written(&mut ChatStream::new("up/m", true), &encoded(&events));
+    let written = written(&mut ChatStream::new(true), &encoded(&events));
     let expected = json!({"error": {
         "message": "up stopped in the middle.", "type": "server_error", "param": null, "code": "provider_incomplete",
     }});
@@ -209,7 +209,7 @@ fn another_model_is_named_from_then_on() {
         ..Status::default()
     };
     let events = [start(&source()), Event::Status(next), Event::Text(delta("Hi"))];
-    let models: Vec<Value> = written(&mut ChatStream::new("up/m", false), &encoded(&events))
+    let models: Vec<Value> = written(&mut ChatStream::new(false), &encoded(&events))
         .iter()
         .map(|chunk| json_of(chunk)["model"].clone())
         .collect();
@@ -294,9 +294,9 @@ proptest! {
             .chain([complete(FinishReason::Length, Some(usage()))])
             .collect();
         let run = encoded(&events);
-        let whole = written(&mut ChatStream::new("up/m", with_usage), &run);
+        let whole = written(&mut ChatStream::new(with_usage), &run);
 
-        let (mut stream, mut out, mut from) = (ChatStream::new("up/m", with_usage), Payloads::default(), 0);
+        let (mut stream, mut out, mut from) = (ChatStream::new(with_usage), Payloads::default(), 0);
         let ends = frame::frames(&run).skip(1).map(|frame| frame.offset).zip(cuts.iter().cycle());
         for (end, _) in ends.filter(|(_, cut)| **cut) {
             stream.feed(&source, &run[from..end], &mut out);
@@ -312,7 +312,7 @@ proptest! {
             let turned: serde_json::Map<String, Value> = object.into_iter().rev().collect();
             reordered.extend_from_slice(format!("id: {}\ndata: {}\n\n", frame.id, Value::Object(turned)).as_bytes());
         }
-        prop_assert_eq!(&written(&mut ChatStream::new("up/m", with_usage), &reordered), &whole);
+        prop_assert_eq!(&written(&mut ChatStream::new(with_usage), &reordered), &whole);
 
         // No line is too long, and together they are the document.
         prop_assert!(whole.iter().all(|payload| payload.len() + "data: ".len() <= frame::MAX_LINE_BYTES));
@@ -346,8 +346,8 @@ proptest! {
         let reset = Event::Reset(Box::new(fold.reset(source.message, "complete", SyncId::new(99))));
         let told: Vec<Event> = events.iter().take(known).cloned().chain([reset, end.clone()]).collect();
         let all: Vec<Event> = events.iter().cloned().chain([end]).collect();
-        let all = written(&mut ChatStream::new("up/m", false), &encoded(&all));
-        let told = written(&mut ChatStream::new("up/m", false), &encoded(&told));
+        let all = written(&mut ChatStream::new(false), &encoded(&all));
+        let told = written(&mut ChatStream::new(false), &encoded(&told));
         prop_assert_eq!(Joined::of(&told), Joined::of(&all));
     }
 }

@@ -14,8 +14,13 @@ const OURS: &str = "thinkwire";
 
 /// Aliases and listed models, as far as they can be asked now.
 pub async fn list(app: Data<App>) -> HttpResponse {
-    let models: Vec<Value> =
-        app.catalogue.models().iter().filter(|known| known.available).map(|known| model(&known.id, owner(known))).collect();
+    let models: Vec<Value> = app
+        .catalogue
+        .models()
+        .iter()
+        .filter(|known| known.available)
+        .map(|known| model(&known.id, owner(known)))
+        .collect();
     HttpResponse::Ok().json(json!({ "object": "list", "data": models }))
 }
 

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::event::{
-    ChatMessage, ConversationId, ErrorCode, Fault, ReasoningEffort, Role, ToolCall, text_or_parts,
-};
+use crate::event::{ChatMessage, ConversationId, ErrorCode, Fault, ReasoningEffort, Role, ToolCall, text_or_parts};
 use crate::http::input::{GenerateRequest, one_or_many, or_default};
 
 /// The keys of `metadata` that say which conversation a request goes on with.
@@ -76,20 +74,16 @@ struct Function {
     arguments: String,
 }
 
-/// In which form the answer goes out.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Wanted {
-    /// As chunks, and otherwise as one document.
-    pub stream: bool,
-    /// With token counts at the end of the chunks.
-    pub include_usage: bool,
-}
-
 impl ChatRequest {
-    /// The form of the answer. Unlike elsewhere, `Accept` has no say: clients of this API send the same for both.
-    pub fn wanted(&self) -> Wanted {
-        let include_usage = self.stream_options.as_ref().and_then(|options| options.include_usage);
-        Wanted { stream: self.stream.unwrap_or(false), include_usage: include_usage.unwrap_or(false) }
+    /// Whether the answer goes out as it is made. Unlike elsewhere, `Accept` has no say: clients of this API send the same
+    /// one for both.
+    pub fn wants_stream(&self) -> bool {
+        self.stream.unwrap_or(false)
+    }
+
+    /// Whether token counts come at the end of a stream.
+    pub fn wants_usage(&self) -> bool {
+        self.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false)
     }
 
     /// The same request as one to `/api/generate`. A fault names what cannot be done.
@@ -116,8 +110,7 @@ impl ChatRequest {
             tool_choice: self.tool_choice,
             metadata: self.metadata,
             ..GenerateRequest::default()
-        }
-        .cancelled_on_disconnect())
+        })
     }
 }
 
@@ -176,7 +169,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::OnDisconnect;
 
     fn read(body: Value) -> ChatRequest {
         serde_json::from_value(body).expect("it is taken")
@@ -222,11 +214,10 @@ mod tests {
             "user": "ada",
             "response_format": {"type": "json_object"},
         }));
-        assert_eq!(request.wanted(), Wanted { stream: true, include_usage: true });
+        assert!(request.wants_stream() && request.wants_usage());
         let mut request = request.into_generate().expect("it can be asked");
         request.check().expect("it is in order");
         assert_eq!(request.models(), [Some("up/m")]);
-        assert_eq!(request.on_disconnect(), Some(OnDisconnect::Cancel));
         assert_eq!(request.conversation_id.expect("one").to_string(), "0192f0c1-7a00-7000-8000-0000000000c1");
         assert_eq!(request.metadata, BTreeMap::from([("kept".to_owned(), "yes".to_owned())]));
         let input = request.take_input();
@@ -255,7 +246,7 @@ mod tests {
             "metadata": null,
         });
         let request = read(nothing);
-        assert_eq!(request.wanted(), Wanted { stream: false, include_usage: false });
+        assert!(!request.wants_stream() && !request.wants_usage());
         let request = request.into_generate().expect("it can be asked");
         request.check().expect("it is in order");
         assert_eq!((request.models(), request.conversation_id), (vec![None], None));
@@ -267,7 +258,10 @@ mod tests {
             (json!({"n": 2}), "n can only be 1"),
             (json!({"reasoning_effort": "xhigh"}), "not \"xhigh\""),
             (json!({"metadata": {"conversation_id": "mine"}}), "metadata.conversation_id"),
-            (json!({"messages": [{"role": "tool", "content": "4"}]}), "messages[0]: a tool message names its tool_call_id"),
+            (
+                json!({"messages": [{"role": "tool", "content": "4"}]}),
+                "messages[0]: a tool message names its tool_call_id",
+            ),
             (json!({"messages": [{"role": "function", "content": "4"}]}), "unknown variant `function`"),
             (json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}), "image_url"),
             (json!({"messages": "Hi"}), "messages"),
