@@ -203,7 +203,7 @@ fn resumed(query: &str, header: Option<&str>) -> Result<Resume, u16> {
 #[test]
 fn a_reader_says_where_and_how_to_go_on() {
     let at =
-        |after: u64| Resume { after: SyncId::new(after), compact: false, batch_ms: 0, dialect: DialectName::default() };
+        |after: u64| Resume { after: SyncId::new(after), compact: false, batch_ms: 0, dialect: DialectName::Native };
     assert_eq!(resumed("", None), Ok(at(0)));
     assert_eq!(resumed("?after=7", None), Ok(at(7)));
     assert_eq!(resumed("?after=7", Some("9")), Ok(at(9)), "the header beats the parameter");
