@@ -2,8 +2,8 @@
 //! model on top of the former. What they gave their user is what is compared.
 
 use std::process::Stdio;
+use std::time::Duration;
 
-use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
@@ -15,6 +15,9 @@ use crate::support::python::{self, Venv};
 use crate::support::steps::{Gate, Step, answer};
 use crate::support::upstream::{Call, Upstream};
 use crate::support::{new_id, within};
+
+/// How long a program may take. The libraries are large: on a busy machine it takes them many seconds to begin.
+const PROGRAM_PATIENCE: Duration = Duration::from_secs(120);
 
 /// A library in its program.
 #[derive(Clone, Copy)]
@@ -61,7 +64,8 @@ impl Client {
     /// Plays a case to its end.
     async fn run(self, gateway: &Gateway, case: &str, model: &str, extra: &Value) -> Value {
         let mut command = self.command(gateway, case, model, extra);
-        let output = within(case, command.output()).await.expect("the program starts");
+        let output = tokio::time::timeout(PROGRAM_PATIENCE, command.output()).await;
+        let output = output.unwrap_or_else(|_| panic!("{} {case}: no end", self.name())).expect("the program starts");
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{} {case}: {}\n{out}{err}", self.name(), output.status);
         serde_json::from_str(&out).unwrap_or_else(|error| panic!("{} {case}: {error}: {out}{err}", self.name()))
@@ -171,21 +175,25 @@ async fn faults_are_raised_as_what_they_are() {
             ("slow", json!({}), ("RateLimitError", json!(429), "provider_rate_limited", "rate_limit_error"), 3),
             ("broken", json!({}), ("APIError", Value::Null, "provider_incomplete", "server_error"), 1),
         ];
-        join_all(rows.iter().map(|(model, extra, (kind, status, code, class), asked)| {
-            let own = of(model);
-            let gateway = &gateway;
-            let upstream = &upstream;
-            async move {
-                let model = if model.contains('/') { (*model).to_owned() } else { format!("up/{own}") };
-                let seen = client.run(gateway, "error", &model, extra).await;
-                let expected = json!([kind, status, code, class]);
-                assert_eq!(json!([seen["kind"], seen["status"], seen["code"], seen["type"]]), expected, "{seen}");
-                assert!(seen["message"].as_str().is_some_and(|text| text.len() > 5), "{seen}");
-                assert_eq!(seen["content"], if *kind == "APIError" { "Half" } else { "" }, "{seen}");
-                assert_eq!(upstream.calls_of(&own).len(), *asked, "{name}: how often {model} was asked");
-            }
-        }))
-        .await;
+        let model = |model: &str| if model.contains('/') { model.to_owned() } else { format!("up/{}", of(model)) };
+        let requests: Vec<Value> = rows
+            .iter()
+            .map(|(name, more, ..)| {
+                let mut request = more.clone();
+                request["model"] = model(name).into();
+                request
+            })
+            .collect();
+        let seen = client.run(&gateway, "errors", "up/m", &json!({"requests": requests})).await;
+        let seen = seen["errors"].as_array().expect("a list");
+        assert_eq!(seen.len(), rows.len());
+        for ((model, _, (kind, status, code, class), asked), seen) in rows.iter().zip(seen) {
+            let expected = json!([kind, status, code, class]);
+            assert_eq!(json!([seen["kind"], seen["status"], seen["code"], seen["type"]]), expected, "{name}: {seen}");
+            assert!(seen["message"].as_str().is_some_and(|text| text.len() > 5), "{name}: {seen}");
+            assert_eq!(seen["content"], if *kind == "APIError" { "Half" } else { "" }, "{name}: {seen}");
+            assert_eq!(upstream.calls_of(&of(model)).len(), *asked, "{name}: how often {model} was asked");
+        }
     }
 }
 
@@ -199,7 +207,8 @@ async fn a_client_that_stops_reading_stops_the_provider() {
         let mut command = client.command(&gateway, "abort", &format!("up/{model}"), &Value::Null);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program starts");
         let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-        let line = within("the first words", lines.next_line()).await.expect("it can be read").expect("a line");
+        let line = tokio::time::timeout(PROGRAM_PATIENCE, lines.next_line()).await.expect("the first words");
+        let line = line.expect("it can be read").expect("a line");
         assert_eq!(serde_json::from_str::<Value>(&line).expect("JSON"), json!({"content": "Half"}), "{model}");
         // The program lives on, so that it is not its end which the gateway notices.
         upstream.call(model).await.closed().await;
@@ -253,7 +262,10 @@ async fn the_end_of_the_process_does_not_disturb_a_stream() {
         upstream.script("m", Chat::new().text("Half").gate(&gate).text(" and all.").finish("stop").done());
         let running = client.run(&gateway, "stream", "up/m", &Value::Null);
         let draining = async {
-            upstream.call("m").await;
+            // Until the program has begun, which it does or fails.
+            while upstream.calls_of("m").is_empty() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
             let mut other = gateway.stream("m").await;
             other.until_content("text", "Half").await;
             gateway.signal("TERM").await;

@@ -86,19 +86,22 @@ const cases = {
     });
   },
 
-  // What is thrown, and what came before it.
-  async error(client, model, extra) {
-    let content = "";
-    try {
-      const chunks = await client.chat.completions.create({ model, messages: PROMPT, stream: true, ...extra });
-      for await (const chunk of chunks) content += chunk.choices[0].delta.content ?? "";
-    } catch (thrown) {
-      if (!(thrown instanceof OpenAI.APIError)) throw thrown;
-      const { status, code, type, message } = thrown;
-      tell({ kind: thrown.constructor.name, status: status ?? null, code, type, message, content });
-      return;
+  // What each of several requests throws, and what came before it.
+  async errors(client, model, { requests }) {
+    const errors = [];
+    for (const more of requests) {
+      let content = "";
+      try {
+        const chunks = await client.chat.completions.create({ model, ...more, messages: PROMPT, stream: true });
+        for await (const chunk of chunks) content += chunk.choices[0].delta.content ?? "";
+        throw new Error(`nothing was thrown: ${JSON.stringify(more)}`);
+      } catch (thrown) {
+        if (!(thrown instanceof OpenAI.APIError)) throw thrown;
+        const { status, code, type, message } = thrown;
+        errors.push({ kind: thrown.constructor.name, status: status ?? null, code, type, message, content });
+      }
     }
-    throw new Error("nothing was thrown");
+    tell({ errors });
   },
 
   // Stops reading after the first words, and lives on until it is told to end.

@@ -103,23 +103,26 @@ def tools(client, model, extra):
     )
 
 
-def error(client, model, extra):
-    """What is raised, and what came before it."""
-    content = ""
-    try:
-        for chunk in client.chat.completions.create(model=model, messages=PROMPT, stream=True, **extra):
-            content += chunk.choices[0].delta.content or ""
-    except openai.APIError as raised:
-        tell(
-            kind=type(raised).__name__,
-            status=getattr(raised, "status_code", None),
-            code=raised.code,
-            type=raised.type,
-            message=raised.message,
-            content=content,
-        )
-        return
-    sys.exit("nothing was raised")
+def errors(client, model, extra):
+    """What each of several requests raises, and what came before it."""
+    seen = []
+    for more in extra["requests"]:
+        content = ""
+        try:
+            for chunk in client.chat.completions.create(**{"model": model, **more}, messages=PROMPT, stream=True):
+                content += chunk.choices[0].delta.content or ""
+        except openai.APIError as raised:
+            seen.append({
+                "kind": type(raised).__name__,
+                "status": getattr(raised, "status_code", None),
+                "code": raised.code,
+                "type": raised.type,
+                "message": raised.message,
+                "content": content,
+            })
+        else:
+            sys.exit(f"nothing was raised: {more}")
+    tell(errors=seen)
 
 
 def abort(client, model, extra):
@@ -148,7 +151,7 @@ def conversation(client, model, extra):
     tell(contents=contents)
 
 
-CASES = {case.__name__: case for case in [stream, document, tools, error, abort, models, conversation]}
+CASES = {case.__name__: case for case in [stream, document, tools, errors, abort, models, conversation]}
 
 if __name__ == "__main__":
     if len(sys.argv) not in (4, 5) or sys.argv[1] not in CASES:
