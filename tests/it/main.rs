@@ -51,3 +51,6 @@ mod storm;
 mod support;
 mod unstored_bound;
 mod upstream_faults;
+mod ws_faults;
+mod ws_storm;
+mod ws_sync;
