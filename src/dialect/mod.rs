@@ -6,6 +6,7 @@ pub mod batch;
 mod delta;
 mod joined;
 pub mod native;
+pub mod openai;
 mod payloads;
 pub mod sync;
 

@@ -1,12 +1,13 @@
-//! The dialects that a reader of Server-Sent Events can ask for with `?dialect=`.
+//! The dialects of readers of Server-Sent Events.
 
 use std::time::Duration;
 
 use super::speaking::Speaking;
 use crate::dialect::Dialect;
+use crate::dialect::openai::ChatStream;
 use crate::dialect::sync::{Features, Spelling, Sync};
 
-/// The names, as given in a query.
+/// Asked for with `?dialect=`, or by the route.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum DialectName {
     /// The events of this project's own contract.
@@ -14,6 +15,11 @@ pub enum DialectName {
     Native,
     /// The messages of the sync engine.
     Sync,
+    /// OpenAI's chat completions, on their own route only.
+    OpenAi {
+        /// With token counts at the end.
+        include_usage: bool,
+    },
 }
 
 impl DialectName {
@@ -34,7 +40,13 @@ impl DialectName {
         let (dialect, patience): (Box<dyn Dialect>, Duration) = match self {
             DialectName::Native => return None,
             DialectName::Sync => (Box::new(Sync::new(Spelling::Camel, Features::ALL)), Duration::ZERO),
+            DialectName::OpenAi { include_usage } => (Box::new(ChatStream::new(include_usage)), Duration::ZERO),
         };
         Some(Speaking::new(dialect, patience))
+    }
+
+    /// Whether its readers come back to a stream, and are told when.
+    pub const fn is_resumed(self) -> bool {
+        !matches!(self, DialectName::OpenAi { .. })
     }
 }

@@ -45,12 +45,15 @@ impl Workers {
 pub struct Gate {
     app: OnceLock<Data<App>>,
     health_path: String,
+    /// Below it, faults have OpenAI's form.
+    openai_path: String,
 }
 
 impl Gate {
     /// A closed gate in front of the routes below `base_path`.
     pub fn new(base_path: &str) -> Arc<Self> {
-        Arc::new(Gate { app: OnceLock::new(), health_path: format!("{base_path}/healthz") })
+        let (health_path, openai_path) = (format!("{base_path}/healthz"), format!("{base_path}/v1/"));
+        Arc::new(Gate { app: OnceLock::new(), health_path, openai_path })
     }
 
     /// From now on handlers answer, with `app`. A second call changes nothing.
@@ -73,6 +76,8 @@ impl Gate {
             let fault = Fault::new(ErrorCode::Starting, message);
             let refusal = ApiError::new(request.request(), fault);
             let refusal = refusal.with_details(json!({ "status": "starting", "reason": "starting" }));
+            let is_openai = request.path().starts_with(&self.openai_path);
+            let refusal = if is_openai { refusal.in_openai_form() } else { refusal };
             let response = refusal.response();
             return Ok(request.into_response(response));
         }

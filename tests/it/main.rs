@@ -25,6 +25,8 @@ mod opaque_gemini;
 mod opaque_ollama;
 mod opaque_openrouter;
 mod opaque_responses;
+mod openai_api;
+mod openai_clients;
 mod overload;
 mod page;
 mod page_files;
