@@ -3,6 +3,7 @@
 mod architecture;
 mod bad_input;
 mod cancel;
+mod client_programs;
 mod config_cli;
 mod conversations;
 mod crash;

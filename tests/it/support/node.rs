@@ -16,7 +16,7 @@ use super::sha256_hex;
 const PACKAGE: &str = include_str!("../../clients/openai/package.json");
 const LOCK: &str = include_str!("../../clients/openai/package-lock.json");
 /// A module is looked for beside the program, so that the programs are put beside the modules.
-const PROGRAMS: &[&str] = &["node_sdk.mjs"];
+const PROGRAMS: &[&str] = &["openai/node_sdk.mjs", "fetch_reader.mjs"];
 /// The library asks for 22 and does all that is tested here with 20, which is what stable systems still have.
 const PROBE: &str = "process.exit(Number(process.versions.node.split('.')[0]) < 20 ? 1 : 0)";
 
@@ -48,7 +48,7 @@ pub async fn node() -> Option<&'static Node> {
 }
 
 impl Node {
-    /// A program of `tests/clients/openai`. It is killed when it is dropped.
+    /// A program of `tests/clients`, by its name alone. It is killed when it is dropped.
     pub fn program(&self, script: &str) -> Command {
         let mut command = Command::new("node");
         command.arg(self.folder.join(script)).stdin(Stdio::null()).kill_on_drop(true);
@@ -64,7 +64,9 @@ impl Node {
         // Two runs of the tests at the same time make one.
         let _lock = locked(folder.with_extension("lock")).await?;
         for name in PROGRAMS {
-            fs::copy(Path::new(CLIENTS).join("openai").join(name), folder.join(name)).map_err(failed)?;
+            let from = Path::new(CLIENTS).join(name);
+            let name = from.file_name().ok_or("a program has a name")?;
+            fs::copy(&from, folder.join(name)).map_err(failed)?;
         }
         let whole = folder.join("is-whole");
         if !whole.exists() {
