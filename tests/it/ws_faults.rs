@@ -289,6 +289,23 @@ async fn the_open_connections_are_written_to_the_log_on_demand() {
 }
 
 #[tokio::test]
+async fn a_panic_ends_one_socket_and_nothing_else() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let mut other = socket(&gateway).await;
+    let mut socket = Socket::open(gateway.address(), "/ws-echo").await;
+    socket.send_frame(Frame::text("please panic")).await.expect("sent");
+    assert!(socket.next().await.is_err(), "it is gone");
+    within("it is forgotten", async {
+        while open_connections(&gateway).await != Some(1) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    other.is_quiet().await;
+}
+
+#[tokio::test]
 async fn a_drain_closes_sockets_at_different_times_and_asks_them_to_come_back() {
     let upstream = Upstream::start().await;
     let setup = Setup::new().toml("[server]\nshutdown_grace_ms = 6000");
