@@ -84,3 +84,27 @@ impl Gate {
         next.call(request).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_web::middleware::from_fn;
+    use actix_web::test::{TestRequest, call_service, init_service, read_body_json};
+    use serde_json::Value;
+
+    use super::*;
+
+    #[actix_web::test]
+    async fn a_closed_gate_refuses_in_the_form_of_the_route() {
+        let gate = Gate::new("/gate");
+        let app = actix_web::App::new().wrap(from_fn(move |request, next| gate.clone().pass(request, next)));
+        let app = init_service(app).await;
+        for (path, is_openai) in [("/gate/v1/models", true), ("/gate/api/models", false), ("/v1/models", false)] {
+            let response = call_service(&app, TestRequest::get().uri(path).to_request()).await;
+            let should_retry = response.headers().get("x-should-retry").is_some_and(|value| value == "true");
+            let body: Value = read_body_json(response).await;
+            assert_eq!(body["error"]["code"], "starting", "{path}");
+            assert_eq!(body["error"]["type"] == "server_error", is_openai, "{path}");
+            assert_eq!((body["success"].is_null(), should_retry), (is_openai, is_openai), "{path}");
+        }
+    }
+}

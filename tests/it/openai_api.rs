@@ -145,6 +145,9 @@ async fn with_a_key_the_same_request_is_answered_once_more_and_not_paid_twice() 
     let whole = gateway.send(&ask("up/m", &json!({"stream": false})).header("idempotency-key", "k1")).await.expect(200);
     assert_eq!(whole.json()["choices"][0]["message"]["content"], "Half and all.");
     assert_eq!(whole.headers.get("idempotent-replayed"), Some("true"));
+    gateway.stored().await;
+    let stored = Chunks::open(&gateway, &streamed("up/m").header("idempotency-key", "k1")).await.finish().await;
+    assert_eq!(stored, payloads, "the same from the database");
     let other = gateway.send(&ask("up/m", &json!({"seed": 7})).header("idempotency-key", "k1")).await.expect(422);
     assert_eq!(other.json()["error"]["code"], "idempotency_mismatch");
     assert_eq!(upstream.calls_of("m").len(), 1);

@@ -99,8 +99,10 @@ fn weather(call: &Call) -> Vec<Step> {
 #[tokio::test]
 async fn an_answer_is_read_as_a_stream_and_whole() {
     let upstream = Upstream::start().await;
-    let gateway = Gateway::start(&upstream).await;
-    upstream.script("m", Chat::answering("Two and \"two\"\nare", "four: 4 \u{1f600}"));
+    // Quiet for long enough that comments come in between.
+    let gateway = Gateway::with(&upstream, Setup::new().toml("[stream]\nheartbeat_ms = 100")).await;
+    let chat = Chat::new().reasoning("Two and \"two\"\nare").pause(Duration::from_millis(400));
+    upstream.script("m", chat.text("four: 4 ").text("\u{1f600}").finish("stop").usage(&usage(11, 7, 3)).done());
     for client in Client::openai().await {
         let streamed = client.run(&gateway, "stream", "up/m", &Value::Null).await;
         let expected = json!({
