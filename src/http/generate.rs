@@ -226,6 +226,7 @@ async fn start(
         idempotency_key: identity.key.clone(),
         body_hash: identity.body_hash,
         request_id: RequestId::of(request).to_string(),
+        task_id: body.task_id.clone(),
         output,
         at_us,
         input,
@@ -245,7 +246,7 @@ async fn start(
     };
     let parts = begin.output.iter().zip(routes).map(|(output, routes)| Part { start: start(output), routes }).collect();
     let stream = &app.config.stream;
-    let handle = Handle::new(identity, &messages_made, journal);
+    let handle = Handle::new(identity, body.task_id.as_deref(), &messages_made, journal);
     let reader = handle.read();
     app.running.insert(handle.clone());
     generation::spawn(Job {

@@ -48,7 +48,7 @@ pub struct GenerateRequest {
     #[serde(alias = "batch_ms")]
     pub batch_ms: Option<u64>,
     #[serde(alias = "task_id")]
-    task_id: Option<String>,
+    pub task_id: Option<String>,
     #[serde(default, deserialize_with = "or_default")]
     pub metadata: BTreeMap<String, String>,
 }
