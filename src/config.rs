@@ -47,6 +47,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Heartbeats, disconnects and deadlines of streams.
     pub stream: StreamConfig,
+    /// WebSockets of clients.
+    pub websocket: WebSocketConfig,
     /// How often a model is asked that fails before it has said anything.
     pub retry: RetryConfig,
     /// What is logged, and how.
@@ -244,6 +246,27 @@ pub struct LimitsConfig {
     pub connection_backlog: u32,
     /// The longest line that a provider may send, in bytes.
     pub max_line_bytes: usize,
+    /// WebSockets that are open at the same time in this process.
+    pub max_websockets: usize,
+    /// Streams and WebSockets of one caller's address that are open at the same time; 0 means any number.
+    pub max_streams_per_caller: usize,
+}
+
+/// `[websocket]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WebSocketConfig {
+    /// How often a peer is pinged, in milliseconds; one that has missed two pings is closed.
+    pub ping_ms: u64,
+    /// The largest message of a client, in bytes.
+    pub max_message_bytes: usize,
+    /// Messages a second that one client may send, over a while.
+    pub max_messages_per_s: u32,
+    /// How many it may send at once before that counts.
+    pub message_burst: u32,
+    /// Subscriptions of one socket.
+    pub max_subscriptions: usize,
+    /// How much may be on its way to a client that has not said that it got what came before, in bytes.
+    pub max_unconfirmed_bytes: usize,
 }
 
 /// `[stream]`.

@@ -18,7 +18,7 @@ use self::open::{Opened, open};
 use self::signals::Signals;
 use crate::config::Config;
 use crate::generation::{Budget, Most, Running};
-use crate::http::{App, Phase, Refusals, Seats, StoreHealth};
+use crate::http::{App, Connections, MostConnections, Phase, Refusals, Seats, StoreHealth};
 use crate::store::{OpenError, StoreError};
 use crate::upstream::{Catalogue, CatalogueError, Client, ClientError};
 
@@ -99,6 +99,13 @@ pub fn run(config: Config, port_file: Option<PathBuf>) -> Result<(), ServerError
 async fn serve(config: Config, port_file: Option<PathBuf>, store_runtime: Handle) -> Result<(), ServerError> {
     // Before anything that takes time, so that a signal is never the end of the process by default.
     let signals = Signals::watch(&store_runtime)?;
+    let limits = &config.limits;
+    let connections = Connections::new(MostConnections {
+        websockets: limits.max_websockets,
+        per_caller: limits.max_streams_per_caller,
+    });
+    let dumped = connections.clone();
+    signals::at_each_user_signal(&store_runtime, move || dumped.dump())?;
     let catalogue = Catalogue::new(&config)?;
     // Fails here, once, rather than in every worker.
     Client::new(config.stream.connect_timeout_ms)?;
@@ -124,7 +131,6 @@ async fn serve(config: Config, port_file: Option<PathBuf>, store_runtime: Handle
     };
     let store_health = StoreHealth::new(registry.backlog().clone());
     store_runtime.spawn(store_health.clone().watch(store.clone()));
-    let limits = &config.limits;
     let running = Running::new(Most {
         in_all: limits.max_concurrent_generations,
         per_conversation: limits.max_generations_per_conversation,
@@ -136,6 +142,7 @@ async fn serve(config: Config, port_file: Option<PathBuf>, store_runtime: Handle
         running,
         budget: Budget::new(limits.max_body_bytes_in_flight),
         seats: Seats::new(limits.max_readers, limits.max_readers_per_conversation),
+        connections,
         refusals: Refusals::default(),
         phase: watch::Sender::new(Phase::Serving),
         store_health,

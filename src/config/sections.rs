@@ -10,7 +10,7 @@ use super::reader::{Mistakes, Section, source_of};
 use super::{
     ClusterConfig, Config, DefaultConfig, INLINE_SYNTAXES, LimitsConfig, LogConfig, LogFormat, ModelRow, Network,
     OnDisconnect, ProviderConfig, ReasoningConfig, RetryConfig, ServerConfig, StoreConfig, StreamConfig, Variables,
-    providers,
+    WebSocketConfig, providers,
 };
 
 /// A day: no timeout needs more, and sums of such values never overflow.
@@ -50,6 +50,7 @@ pub(super) fn read(layered: Layered, variables: &Variables, protocols: &[&str], 
         reasoning: read_reasoning(root.section("reasoning")),
         limits: read_limits(root.section("limits")),
         stream: read_stream(root.section("stream")),
+        websocket: read_websocket(root.section("websocket")),
         retry: read_retry(root.section("retry")),
         log: read_log(root.section("log")),
     };
@@ -182,6 +183,8 @@ fn read_limits(mut section: Section<'_>) -> LimitsConfig {
         max_connections_per_worker: bytes(section.number("max_connections_per_worker", 1..=MAX_COUNT)),
         connection_backlog: u32::try_from(section.number("connection_backlog", 1..=65_535)).unwrap_or(u32::MAX),
         max_line_bytes: bytes(section.number("max_line_bytes", 4096..=MAX_BYTES)),
+        max_websockets: bytes(section.number("max_websockets", 1..=MAX_COUNT)),
+        max_streams_per_caller: bytes(section.number("max_streams_per_caller", 0..=MAX_COUNT)),
     };
     section.finish();
     limits
@@ -199,6 +202,20 @@ fn read_stream(mut section: Section<'_>) -> StreamConfig {
     };
     section.finish();
     stream
+}
+
+fn read_websocket(mut section: Section<'_>) -> WebSocketConfig {
+    let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let websocket = WebSocketConfig {
+        ping_ms: section.number("ping_ms", 100..=MAX_MS),
+        max_message_bytes: bytes(section.number("max_message_bytes", 1024..=MAX_BYTES)),
+        max_messages_per_s: count(section.number("max_messages_per_s", 1..=MAX_COUNT)),
+        message_burst: count(section.number("message_burst", 1..=MAX_COUNT)),
+        max_subscriptions: bytes(section.number("max_subscriptions", 1..=MAX_COUNT)),
+        max_unconfirmed_bytes: bytes(section.number("max_unconfirmed_bytes", 16_384..=MAX_BYTES)),
+    };
+    section.finish();
+    websocket
 }
 
 fn read_retry(mut section: Section<'_>) -> RetryConfig {

@@ -1,14 +1,10 @@
 //! Joins pieces of one kind and block into fewer frames, for readers that asked for that.
 
 use bytes::{BufMut, BytesMut};
-use memchr::{memchr, memchr2, memmem};
+use memchr::memmem;
 
+use super::delta::Delta;
 use crate::event::frame::MAX_LINE_BYTES;
-
-/// How a frame begins whose content may be joined with the next one's. Tool calls are not among them: their pieces
-/// differ in more than the content.
-const HEADS: [&[u8]; 3] =
-    [br#"{"type":"reasoning","content":""#, br#"{"type":"text","content":""#, br#"{"type":"refusal","content":""#];
 
 const DATA: &[u8] = b"data: ";
 
@@ -29,14 +25,6 @@ struct Held {
     head_bytes: usize,
     json: Vec<u8>,
     tail: Vec<u8>,
-}
-
-/// A frame of a delta, cut where its content begins and ends.
-struct Delta<'a> {
-    id: &'a [u8],
-    head: &'a [u8],
-    content: &'a [u8],
-    tail: &'a [u8],
 }
 
 impl Batch {
@@ -99,32 +87,6 @@ impl Held {
         &self.json[..self.head_bytes] == delta.head
             && self.tail == delta.tail
             && DATA.len() + self.json.len() + delta.content.len() + self.tail.len() <= MAX_LINE_BYTES
-    }
-}
-
-impl<'a> Delta<'a> {
-    /// The frame without its empty line; `None` where it is anything but a numbered delta.
-    fn read(frame: &'a [u8]) -> Option<Self> {
-        let rest = frame.strip_prefix(b"id: ")?;
-        let (id, rest) = rest.split_at(memchr(b'\n', rest)?);
-        let json = rest[1..].strip_prefix(DATA)?;
-        let head = HEADS.into_iter().find(|head| json.starts_with(head))?;
-        let (head, rest) = json.split_at(head.len());
-        let (content, tail) = rest.split_at(end_of_string(rest)?);
-        Some(Delta { id, head, content, tail })
-    }
-}
-
-/// Where the JSON string ends inside of which `text` begins.
-fn end_of_string(text: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        at += memchr2(b'"', b'\\', text.get(at..)?)?;
-        if text[at] == b'"' {
-            return Some(at);
-        }
-        // An escaped character is never the end.
-        at += 2;
     }
 }
 

@@ -3,14 +3,18 @@
 //! Readers get native frames as the journal keeps them ([`native`], [`batch`]), or what a [`Dialect`] makes of them.
 
 pub mod batch;
+mod delta;
 mod frames;
+mod joined;
 pub mod native;
 mod payloads;
 pub mod progress;
 pub mod steps;
+pub mod sync;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use joined::Joined;
 pub use payloads::{Payload, Payloads};
 
 use crate::event::{ConversationId, GenerationId, MessageId};

@@ -40,6 +40,16 @@ pub enum ErrorCode {
     Interrupted,
     /// As much runs in that conversation as may.
     ConversationBusy,
+    /// As many streams and WebSockets of this caller are open as may.
+    TooManyStreams,
+    /// A client sends more messages over its WebSocket than it may.
+    RateLimited,
+    /// What is to be cancelled has ended.
+    AlreadyEnded,
+    /// A WebSocket reads that conversation already.
+    AlreadySubscribed,
+    /// A message over a WebSocket does not say to which of several conversations it belongs.
+    ConversationRequired,
     /// A limit of the whole process is reached.
     Overloaded,
     /// The process starts and does not take requests yet.
@@ -65,6 +75,8 @@ impl ErrorCode {
                 | ErrorCode::ProviderIncomplete
                 | ErrorCode::Interrupted
                 | ErrorCode::ConversationBusy
+                | ErrorCode::TooManyStreams
+                | ErrorCode::RateLimited
                 | ErrorCode::Overloaded
                 | ErrorCode::Starting
                 | ErrorCode::Draining
@@ -93,6 +105,11 @@ impl ErrorCode {
             ErrorCode::ProviderRefusedStream => "provider_refused_stream",
             ErrorCode::Interrupted => "interrupted",
             ErrorCode::ConversationBusy => "conversation_busy",
+            ErrorCode::TooManyStreams => "too_many_streams",
+            ErrorCode::RateLimited => "rate_limited",
+            ErrorCode::AlreadyEnded => "already_ended",
+            ErrorCode::AlreadySubscribed => "already_subscribed",
+            ErrorCode::ConversationRequired => "conversation_required",
             ErrorCode::Overloaded => "overloaded",
             ErrorCode::Starting => "starting",
             ErrorCode::Draining => "draining",

@@ -246,6 +246,20 @@ pub fn frames(run: &[u8]) -> impl Iterator<Item = Frame<'_>> {
     })
 }
 
+/// The JSON objects of frames that may lack their numbers, as those have that tell several things of one moment.
+pub fn objects(frames: &[u8]) -> impl Iterator<Item = (Option<SyncId>, &[u8])> {
+    let mut rest = frames;
+    std::iter::from_fn(move || {
+        let end = memmem::find(rest, b"\n\n")?;
+        let (frame, behind) = (&rest[..end], &rest[end + 2..]);
+        rest = behind;
+        let Some(numbered) = frame.strip_prefix(b"id: ") else { return Some((None, frame.strip_prefix(b"data: ")?)) };
+        let line_end = memchr::memchr(b'\n', numbered)?;
+        let id = std::str::from_utf8(&numbered[..line_end]).ok()?.parse().ok()?;
+        Some((Some(SyncId::new(id)), numbered[line_end + 1..].strip_prefix(b"data: ")?))
+    })
+}
+
 /// The part of a run that comes after `position`.
 pub fn after(run: &Bytes, position: SyncId) -> Bytes {
     match frames(run).find(|frame| frame.id > position) {
@@ -294,6 +308,16 @@ mod tests {
         assert_eq!(ids(&after(&run, SyncId::new(5))), [6, 7]);
         assert_eq!(ids(&after(&run, SyncId::ZERO)), [5, 6, 7]);
         assert!(after(&run, SyncId::new(7)).is_empty());
+    }
+
+    #[test]
+    fn objects_are_found_with_and_without_numbers() {
+        let mut out = BytesMut::from(&unnumbered(&text("a"))[..]);
+        encode(SyncId::new(7), &text("b"), None, &mut out);
+        let seen: Vec<(Option<u64>, Event)> = objects(&out)
+            .map(|(id, json)| (id.map(SyncId::get), serde_json::from_slice(json).expect("an event")))
+            .collect();
+        assert_eq!(seen, [(None, text("a")), (Some(7), text("b"))]);
     }
 
     fn joined(run: &[u8]) -> String {

@@ -155,6 +155,8 @@ pub struct Handle {
     pub journal: Arc<Journal>,
     /// The last number before its first event.
     pub before: SyncId,
+    /// The last of the client's messages, which the generation answers.
+    pub reply_to: Option<MessageId>,
     /// SHA-256 of the request.
     pub body_hash: [u8; 32],
     state: watch::Sender<State>,
@@ -174,7 +176,13 @@ pub struct Handle {
 impl Handle {
     /// For a generation that is about to start, with the messages that it makes and the name of its task, where the
     /// client gave one.
-    pub fn new(identity: Identity, task: Option<&str>, messages: &[MessageId], journal: Arc<Journal>) -> Arc<Self> {
+    pub fn new(
+        identity: Identity,
+        task: Option<&str>,
+        messages: &[MessageId],
+        reply_to: Option<MessageId>,
+        journal: Arc<Journal>,
+    ) -> Arc<Self> {
         let Identity { id, id_is_clients, key, body_hash } = identity;
         let before = journal.last();
         Arc::new(Handle {
@@ -184,6 +192,7 @@ impl Handle {
             task: task.map_or_else(|| usual_task(journal.id()), Into::into),
             journal,
             before,
+            reply_to,
             body_hash,
             state: watch::Sender::new(State::Starting),
             head: Mutex::new(Head::Unasked),

@@ -282,6 +282,12 @@ impl Running {
         self.table.lock().running.get(&id).cloned()
     }
 
+    /// The generation that makes, or has just made, a message.
+    pub fn making(&self, message: MessageId) -> Option<Arc<Handle>> {
+        let table = self.table.lock();
+        table.running.values().find(|handle| handle.messages().any(|made| made == message)).cloned()
+    }
+
     /// The same, by the `Idempotency-Key` that came with its request.
     pub fn by_key(&self, key: &str) -> Option<Arc<Handle>> {
         let table = self.table.lock();

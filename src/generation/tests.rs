@@ -167,6 +167,7 @@ impl World {
             Identity { id, id_is_clients: true, key: None, body_hash: [0; 32] },
             None,
             &messages,
+            None,
             journal.clone(),
         );
         let reader = handle.read();

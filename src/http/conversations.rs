@@ -7,9 +7,15 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
+use super::connections::Kind;
+use super::dialects::DialectName;
 use super::error::ApiError;
+use super::input::Resume;
 use super::objects::{ConversationObject, MessageObject};
-use super::{App, input, replay};
+use super::seats::{Counted, Presence};
+use super::streams::{self, Reading};
+use super::trace::RequestId;
+use super::{App, caller, input, replay};
 use crate::event::{ConversationId, ErrorCode, Fault, SyncId};
 use crate::journal::MessageStatus;
 use crate::store::{ListPlace, StoreError, StoredConversation};
@@ -113,7 +119,8 @@ pub async fn delete(request: HttpRequest, app: Data<App>) -> Result<HttpResponse
     input::same_site(&request)?;
     let id = find(&request, &app).await?.id;
     // Another process that makes something in it could not be stopped, nor told.
-    replay::journal(&request, &app, id).await?;
+    let journal = replay::journal(&RequestId::of(&request), &app, id).await;
+    drop(journal.map_err(|fault| ApiError::new(&request, fault))?);
     // A task of its own: a client that hangs up must not leave it half done.
     let deleted = actix_web::rt::spawn(delete_all(app, id)).await.map_err(|error| {
         tracing::error!(%error, conversation = %id, "deleting a conversation failed");
@@ -155,7 +162,7 @@ pub async fn messages(request: HttpRequest, app: Data<App>) -> Result<HttpRespon
     let mut share = app.budget.share();
     let bytes = app.store.content_bytes(conversation.id).await.map_err(failed)?;
     if !share.grow(bytes.min(app.budget.total_bytes())) {
-        return Err(input::no_memory(&request));
+        return Err(ApiError::new(&request, input::no_memory()));
     }
     let messages = app.store.messages(conversation.id).await.map_err(failed)?;
     // What is being made right now is in the journal, not in its row.
@@ -181,10 +188,30 @@ pub async fn messages(request: HttpRequest, app: Data<App>) -> Result<HttpRespon
 pub async fn events(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, ApiError> {
     let id: ConversationId = input::id(&request, "id")?;
     let resume = input::resume(&request)?;
+    let reading = reading(&request, &app, id, &resume).await.map_err(|fault| ApiError::new(&request, fault))?;
+    Ok(streams::respond(&app, reading))
+}
+
+async fn reading(request: &HttpRequest, app: &App, id: ConversationId, resume: &Resume) -> Result<Reading, Fault> {
+    let request_id = RequestId::of(request);
     // Before anything is asked of the database, so that it feels nothing of readers that are refused.
-    let seat = app.seats.take(id).map_err(|fault| ApiError::new(&request, fault))?;
-    let journal = replay::journal(&request, &app, id).await?;
-    replay::conversation_stream(&request, &app, &journal, resume, seat).await
+    let open = app.connections.open(Kind::Events, caller::of(request, &app.config.server.trusted_proxies))?;
+    let seat = app.seats.take(id)?;
+    let journal = replay::journal(&request_id, app, id).await?;
+    // It is told everything of every generation there, and so counts as a reader of each.
+    let counted = Counted::Conversation(app.running.attend(id));
+    let addressed = resume.dialect == DialectName::Native;
+    let replay = replay::conversation(&request_id, app, &journal, resume, addressed).await?;
+    Ok(Reading {
+        conversation: id,
+        generation: None,
+        replay,
+        resumed: Some(resume.after),
+        batch_ms: resume.batch_ms,
+        dialect: resume.dialect,
+        presence: Presence::new(seat, counted, open.reads(&journal, resume.after)),
+        open,
+    })
 }
 
 fn object(app: &App, conversation: StoredConversation) -> ConversationObject {

@@ -7,6 +7,7 @@ use super::error::ApiError;
 use super::objects::MessageObject;
 use super::replay;
 use super::sse::{X_CONVERSATION_ID, X_GENERATION_ID};
+use super::trace::RequestId;
 use crate::event::{ConversationId, ErrorCode, Fault, GenerationId};
 use crate::generation::{Ended, Handle};
 use crate::store::StoredGeneration;
@@ -22,7 +23,7 @@ pub fn ended(request: &HttpRequest, handle: &Handle, ended: &Ended) -> Result<Ht
 
 /// Of a generation from the database.
 pub fn stored(request: &HttpRequest, stored: StoredGeneration) -> Result<HttpResponse, ApiError> {
-    replay::must_be_over(request, &stored)?;
+    replay::must_be_over(&RequestId::of(request), &stored).map_err(|fault| ApiError::new(request, fault))?;
     let faults: Option<Vec<_>> = stored.output().map(|message| message.error.as_ref()).collect();
     if let Some(faults) = faults
         && let Some(error) = faults.iter().find(|error| error.code.retryable()).or(faults.first())

@@ -13,7 +13,7 @@ use crate::dialect::native;
 
 /// How long a client is asked to wait before it comes back, in milliseconds. Each connection gets a time of its own, so
 /// that those who are cut together do not come back together.
-const RETRY_MS: RangeInclusive<u64> = 500..=3_000;
+pub const RETRY_MS: RangeInclusive<u64> = 500..=3_000;
 
 /// How near the end of the process is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -26,46 +26,29 @@ pub enum Phase {
     Closing,
 }
 
-/// What one response knows of the end.
-pub struct Ending {
+/// The phase, for a task that is woken when the next one begins.
+pub struct PhaseWatch {
     phase: watch::Receiver<Phase>,
     /// The latest phase that was looked at.
     seen: Phase,
-    told: bool,
-    /// Whether the response has no end of its own.
-    endless: bool,
     changed: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
-impl Ending {
-    /// For a response that ends by itself.
+impl PhaseWatch {
+    /// For one task.
     pub fn new(mut phase: watch::Receiver<Phase>) -> Self {
         // A response that is opened while the process drains is told as well.
         phase.mark_changed();
         let changed = changed(phase.clone());
-        Ending { phase, seen: Phase::Serving, told: false, endless: false, changed }
+        PhaseWatch { phase, seen: Phase::Serving, changed }
     }
 
-    /// For a response that must be ended.
-    pub fn endless(self) -> Self {
-        Ending { endless: true, ..self }
-    }
-
-    /// What the client is to be told now: once, and only when the end has come into sight. Costs one look at a number.
-    pub fn word(&mut self) -> Option<Bytes> {
+    /// The phase that there is now. Costs one look at a number.
+    pub fn now(&mut self) -> Phase {
         if self.phase.has_changed().unwrap_or(false) {
             self.seen = *self.phase.borrow_and_update();
         }
-        if self.told || self.seen == Phase::Serving {
-            return None;
-        }
-        self.told = true;
-        Some(native::retry(jittered(RETRY_MS)))
-    }
-
-    /// Whether the response must end as soon as it has nothing to send.
-    pub fn is_over(&self) -> bool {
-        self.endless && self.seen == Phase::Closing
+        self.seen
     }
 
     /// Has the next phase wake this task.
@@ -75,6 +58,45 @@ impl Ending {
             // It may have begun after the last look.
             cx.waker().wake_by_ref();
         }
+    }
+}
+
+/// What one response knows of the end.
+pub struct Ending {
+    phase: PhaseWatch,
+    told: bool,
+    /// Whether the response has no end of its own.
+    endless: bool,
+}
+
+impl Ending {
+    /// For a response that ends by itself.
+    pub fn new(phase: watch::Receiver<Phase>) -> Self {
+        Ending { phase: PhaseWatch::new(phase), told: false, endless: false }
+    }
+
+    /// For a response that must be ended.
+    pub fn endless(self) -> Self {
+        Ending { endless: true, ..self }
+    }
+
+    /// What the client is to be told now: once, and only when the end has come into sight. Costs one look at a number.
+    pub fn word(&mut self) -> Option<Bytes> {
+        if self.phase.now() == Phase::Serving || self.told {
+            return None;
+        }
+        self.told = true;
+        Some(native::retry(jittered(RETRY_MS)))
+    }
+
+    /// Whether the response must end as soon as it has nothing to send.
+    pub fn is_over(&self) -> bool {
+        self.endless && self.phase.seen == Phase::Closing
+    }
+
+    /// Has the next phase wake this task.
+    pub fn register(&mut self, cx: &mut Context<'_>) {
+        self.phase.register(cx);
     }
 }
 
@@ -89,7 +111,8 @@ fn changed(mut phase: watch::Receiver<Phase>) -> Pin<Box<dyn Future<Output = ()>
     })
 }
 
-fn jittered(range: RangeInclusive<u64>) -> u64 {
+/// A number of that range by chance.
+pub fn jittered(range: RangeInclusive<u64>) -> u64 {
     // The standard library's only source of chance.
     let chance = RandomState::new().hash_one(());
     range.start() + chance % (range.end() - range.start() + 1)

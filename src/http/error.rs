@@ -65,23 +65,7 @@ impl ApiError {
 
     /// The store failed. What it said goes to the log, a plain sentence to the client.
     pub fn store(request: &HttpRequest, error: &StoreError) -> Self {
-        let (code, message) = match error {
-            StoreError::Elsewhere | StoreError::Moved => {
-                let message = "Another process of this gateway is at work in this conversation; ask again in a moment.";
-                return ApiError::new(request, Fault::new(ErrorCode::Elsewhere, message));
-            }
-            StoreError::Away(_) | StoreError::Fenced => {
-                (ErrorCode::StoreUnavailable, "The database does not answer; ask again in a moment.")
-            }
-            StoreError::Refused(_) => (ErrorCode::Internal, "The database refused this."),
-        };
-        tracing::error!(request = %RequestId::of(request), %error, "the store failed");
-        ApiError::new(request, Fault::new(code, message))
-    }
-
-    /// Stored events cannot be read.
-    pub fn pages(request: &HttpRequest, error: PagesError) -> Self {
-        ApiError::store(request, &StoreError::from(error))
+        ApiError::new(request, store_fault(&RequestId::of(request), error))
     }
 
     /// The same fault in a document that has the keys of the object `details`, too.
@@ -97,7 +81,8 @@ impl ApiError {
     /// The response.
     pub fn response(&self) -> HttpResponse {
         let mut response = self.plain_response();
-        if matches!(self.fault.code, ErrorCode::Overloaded | ErrorCode::ConversationBusy) {
+        let at_limit = [ErrorCode::Overloaded, ErrorCode::ConversationBusy, ErrorCode::TooManyStreams];
+        if at_limit.contains(&self.fault.code) {
             response.extensions_mut().insert(AtLimit(self.fault.code));
         }
         response
@@ -156,6 +141,27 @@ impl ApiError {
     }
 }
 
+/// What a client is told of a store that failed. What the store said goes to the log.
+pub fn store_fault(request: &RequestId, error: &StoreError) -> Fault {
+    let (code, message) = match error {
+        StoreError::Elsewhere | StoreError::Moved => {
+            let message = "Another process of this gateway is at work in this conversation; ask again in a moment.";
+            return Fault::new(ErrorCode::Elsewhere, message);
+        }
+        StoreError::Away(_) | StoreError::Fenced => {
+            (ErrorCode::StoreUnavailable, "The database does not answer; ask again in a moment.")
+        }
+        StoreError::Refused(_) => (ErrorCode::Internal, "The database refused this."),
+    };
+    tracing::error!(%request, %error, "the store failed");
+    Fault::new(code, message)
+}
+
+/// The same for stored events that cannot be read.
+pub fn pages_fault(request: &RequestId, error: PagesError) -> Fault {
+    store_fault(request, &StoreError::from(error))
+}
+
 /// The status of each code.
 const fn status(code: ErrorCode) -> StatusCode {
     match code {
@@ -165,9 +171,15 @@ const fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::Forbidden => StatusCode::FORBIDDEN,
         ErrorCode::UnknownModel | ErrorCode::NotFound => StatusCode::NOT_FOUND,
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        ErrorCode::ResumeWithGet => StatusCode::CONFLICT,
+        ErrorCode::ResumeWithGet
+        | ErrorCode::AlreadyEnded
+        | ErrorCode::AlreadySubscribed
+        | ErrorCode::ConversationRequired => StatusCode::CONFLICT,
         ErrorCode::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        ErrorCode::ProviderRateLimited | ErrorCode::ConversationBusy => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::ProviderRateLimited
+        | ErrorCode::ConversationBusy
+        | ErrorCode::TooManyStreams
+        | ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::ProviderAuth
         | ErrorCode::ProviderError
         | ErrorCode::ProviderIncomplete

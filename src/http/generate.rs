@@ -1,34 +1,31 @@
 //! `POST /api/generate`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::web::{Data, Payload};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use actix_web::{HttpRequest, HttpResponse};
 use tokio::time::Instant;
 
-use super::ending::Ending;
+use super::connections::{Kind, Open};
 use super::error::ApiError;
 use super::input::{self, Body, GenerateRequest, Named, Resume};
-use super::repeat::{self, Earlier, Names, Place};
-use super::seats::Presence;
-use super::sse::{self, Events, Shape};
+use super::launch::{Ask, Launched, Service, launch};
+use super::repeat::{self, Earlier, Names};
+use super::replay::{self, Replay};
+use super::seats::{Counted, Presence};
+use super::streams::{self, Reading};
 use super::trace::RequestId;
-use super::{App, Worker, batched, document, history, replay};
-use crate::event::{
-    ChatMessage, ConversationId, ErrorCode, Fault, Links, MessageId, PROTOCOL_VERSION, Role, Start, SyncId, rfc3339,
-};
-use crate::generation::{self, Admission, Deadlines, Ended, Handle, Identity, Job, Part, Reader, Share};
-use crate::journal::{Begin, Cursor, InputMessage, MessageStart, Scope};
-use crate::store::StoreError;
-use crate::upstream::Routes;
-
-/// How long a request waits for the database before it is refused, in milliseconds.
-const STORE_WAIT_MS: u64 = 2_000;
+use super::{App, Worker, caller, document};
+use crate::dialect::native::Verdict;
+use crate::event::{ErrorCode, Fault, SyncId};
+use crate::generation::{Ended, Handle};
+use crate::journal::{Cursor, Scope};
+use crate::store::StoredGeneration;
 
 /// Says that a request was answered by a generation that an earlier one started.
-const IDEMPOTENT_REPLAYED: &str = "Idempotent-Replayed";
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// In which form a request wants its answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,82 +71,53 @@ pub async fn generate(
         let message = "A Last-Event-ID on a POST would ask again. Resume with GET /api/generations/{id}/events.";
         return Err(refuse(Fault::new(ErrorCode::ResumeWithGet, message)));
     }
-    let routes = routes(&app, &body).map_err(refuse)?;
-    let hash = body.hash().map_err(refuse)?;
-    let batch_ms = body.batch_ms.unwrap_or(0);
-
-    let resume = Resume { after: after.unwrap_or(SyncId::ZERO), compact: false, batch_ms };
-
-    // Before anything is asked of the database, so that it feels nothing of requests that are refused.
-    let admitted = match app.registry.backlog().is_full() {
-        true => {
-            let message = "Too much waits for the database already; ask again in a moment.";
-            Err(Fault::new(ErrorCode::StoreUnavailable, message))
-        }
-        false => app.running.admit(body.conversation_id),
+    let body_hash = body.hash().map_err(refuse)?;
+    let resume = Resume {
+        after: after.unwrap_or(SyncId::ZERO),
+        compact: false,
+        batch_ms: body.batch_ms.unwrap_or(0),
+        dialect: input::dialect(&request)?,
     };
-    let admission = match admitted {
-        Ok(admission) => admission,
-        Err(fault) => match repeat::running(&app, &names, &hash).map_err(refuse)? {
-            Some(earlier) => return attach(&request, &app, earlier, form, resume).await,
-            None => return Err(refuse(fault)),
-        },
-    };
-    let until = Instant::now() + Duration::from_millis(STORE_WAIT_MS);
-    let (identity, starting) = match in_time(&request, until, repeat::place(&request, &app, names, hash)).await? {
-        Place::Free(identity, starting) => (identity, starting),
-        Place::Taken(earlier) => {
-            drop((admission, share, body));
-            return attach(&request, &app, earlier, form, resume).await;
-        }
-    };
-    let asked = Asked { body, routes, identity, admission, share, received_at };
-    let (handle, reader) = in_time(&request, until, start(&request, &app, &worker, asked)).await?;
-    drop(starting);
-
-    let cursor = cursor(&app, &handle, handle.before);
-    let patience = Duration::from_millis(app.config.stream.head_wait_ms).saturating_sub(received_at.elapsed());
-    match form {
+    let open = match form {
         Form::Stream => {
-            handle.head(patience).await.map_err(refuse)?;
-            let mut head = sse::head(handle.journal.id(), Some(handle.id));
-            let presence = Presence::of_reader(app.seats.take_as_starter(handle.journal.id()), reader);
-            Ok(stream(&app, &mut head, cursor, presence, batch_ms))
+            let caller = caller::of(&request, &app.config.server.trusted_proxies);
+            Some(app.connections.open(Kind::Events, caller).map_err(refuse)?)
         }
-        Form::Document => {
-            drop(cursor);
-            let ended = ended(&request, &handle).await?;
-            drop(reader);
-            document::ended(&request, &handle, &ended)
+        Form::Document => None,
+    };
+    let service = Service::of(&request, &app, &worker);
+    let on_disconnect = app.config.stream.on_disconnect;
+    let ask = Ask { body, names, body_hash, message_id: None, on_disconnect, share, received_at };
+    match launch(&service, ask).await.map_err(refuse)? {
+        Launched::Attached(earlier) => attach(&request, &app, earlier, open, &resume).await,
+        Launched::Started(handle, reader) => {
+            let waited = received_at.elapsed();
+            let patience = Duration::from_millis(app.config.stream.head_wait_ms).saturating_sub(waited);
+            let cursor = cursor(&app, &handle, handle.before);
+            let Some(open) = open else {
+                drop(cursor);
+                let ended = ended(&request, &handle).await?;
+                drop(reader);
+                return document::ended(&request, &handle, &ended);
+            };
+            handle.head(patience).await.map_err(refuse)?;
+            let seat = app.seats.take_as_starter(handle.journal.id());
+            let presence = Presence::new(seat, Counted::Generation(reader), open.reads(&handle.journal, handle.before));
+            Ok(stream(&app, &handle, cursor, presence, open, &resume))
         }
     }
 }
 
-/// What must be read before anything begins, unless the database takes too long for it.
-async fn in_time<T>(
-    request: &HttpRequest,
-    until: Instant,
-    work: impl Future<Output = Result<T, ApiError>>,
-) -> Result<T, ApiError> {
-    let late = || ApiError::store(request, &StoreError::Away(format!("no answer within {STORE_WAIT_MS} ms")));
-    tokio::time::timeout_at(until, work).await.map_err(|_| late())?
-}
-
 fn cursor(app: &App, handle: &Handle, after: SyncId) -> Cursor {
-    let scope = Scope::Generation(handle.id);
-    Cursor::new(handle.journal.clone(), app.registry.pages().clone(), scope, after, None)
+    replay::cursor(app, &handle.journal, Scope::Generation(handle.id), after, None)
 }
 
-fn stream(
-    app: &App,
-    head: &mut HttpResponseBuilder,
-    cursor: Cursor,
-    presence: Presence,
-    batch_ms: u64,
-) -> HttpResponse {
-    let ending = Ending::new(app.phase.subscribe());
-    let events = Events::new(cursor, Vec::new(), Shape::Plain, app.config.stream.heartbeat_ms, presence, ending);
-    batched::respond(head, events, batch_ms)
+fn stream(app: &App, handle: &Handle, cursor: Cursor, presence: Presence, open: Open, resume: &Resume) -> HttpResponse {
+    let replay = Replay { verdict: Verdict::Exact, first: Vec::new(), cursor };
+    let (conversation, generation) = (handle.journal.id(), Some(handle.id));
+    let Resume { batch_ms, dialect, .. } = *resume;
+    let resumed = None;
+    streams::respond(app, Reading { conversation, generation, replay, resumed, batch_ms, dialect, presence, open })
 }
 
 async fn ended(request: &HttpRequest, handle: &Handle) -> Result<Arc<Ended>, ApiError> {
@@ -157,162 +125,66 @@ async fn ended(request: &HttpRequest, handle: &Handle) -> Result<Arc<Ended>, Api
     handle.ended().await.ok_or_else(gone)
 }
 
-/// A request that may start a generation.
-struct Asked {
-    body: GenerateRequest,
-    /// For each of its models.
-    routes: Vec<Routes>,
-    identity: Identity,
-    admission: Admission,
-    share: Share,
-    received_at: Instant,
-}
-
-/// Who may be asked for each of the models that a request names. One that lacks its provider's key is a failure of that
-/// message alone, unless there is no other.
-fn routes(app: &App, body: &GenerateRequest) -> Result<Vec<Routes>, Fault> {
-    let routes = body.models().into_iter().map(|model| app.catalogue.routes(model)).collect::<Result<Vec<_>, _>>()?;
-    if routes.iter().all(|routes| routes.usable.is_empty())
-        && let Some(skipped) = routes.iter().flat_map(|routes| &routes.skipped).next()
-    {
-        return Err(skipped.fault.clone());
-    }
-    Ok(routes)
-}
-
-/// The row of a message that is about to be made, by the first model that can be asked as far as is known.
-fn output(routes: &Routes, metadata: &BTreeMap<String, String>) -> MessageStart {
-    let usable = routes.usable.first().map(|route| (route.name(), route.model()));
-    let skipped = || routes.skipped.first().map(|skipped| (skipped.provider.as_str(), skipped.model.as_str()));
-    let (provider, model) = usable.or_else(skipped).unwrap_or_default();
-    MessageStart {
-        id: MessageId::new(),
-        provider: provider.to_owned(),
-        model: model.to_owned(),
-        metadata: metadata.clone(),
-    }
-}
-
-/// Starts a generation. Its job takes the texts along, so that nobody here holds them while it goes on.
-async fn start(
-    request: &HttpRequest,
-    app: &Data<App>,
-    worker: &Worker,
-    asked: Asked,
-) -> Result<(Arc<Handle>, Reader), ApiError> {
-    let Asked { mut body, routes, identity, mut admission, mut share, received_at } = asked;
-    let conversation = body.conversation_id.unwrap_or_else(ConversationId::new);
-    admission.enter(conversation).map_err(|fault| ApiError::new(request, fault))?;
-    let (journal, new_conversation) = match body.conversation_id {
-        None => (app.registry.create(conversation), true),
-        Some(id) => app.registry.open_or_create(id).await.map_err(|error| ApiError::pages(request, error))?,
-    };
-    let mut messages = match new_conversation {
-        true => Vec::new(),
-        false => history::read(request, app, journal.id(), &mut share).await?,
-    };
-    let at_us = chrono::Utc::now().timestamp_micros();
-    let input = body.take_input();
-    messages.extend(input.iter().cloned());
-    let id = identity.id;
-    let input: Vec<InputMessage> = input.into_iter().map(input_message).collect();
-    let metadata = std::mem::take(&mut body.metadata);
-    let output: Vec<MessageStart> = routes.iter().map(|routes| output(routes, &metadata)).collect();
-    let messages_made: Vec<MessageId> = output.iter().map(|output| output.id).collect();
-    let begin = Begin {
-        conversation: journal.id(),
-        new_conversation,
-        generation: id,
-        idempotency_key: identity.key.clone(),
-        body_hash: identity.body_hash,
-        request_id: RequestId::of(request).to_string(),
-        task_id: body.task_id.clone(),
-        output,
-        at_us,
-        input,
-    };
-    let start = |output: &MessageStart| Start {
-        protocol: PROTOCOL_VERSION,
-        conversation_id: journal.id(),
-        message_id: output.id,
-        generation_id: id,
-        role: Role::Assistant,
-        reply_to: begin.input.last().map(|input| input.id),
-        provider: output.provider.clone(),
-        model: output.model.clone(),
-        created_at: rfc3339(at_us),
-        links: Links::new(&app.config.server.base_path, journal.id(), id),
-        streaming: true,
-    };
-    let parts = begin.output.iter().zip(routes).map(|(output, routes)| Part { start: start(output), routes }).collect();
-    let stream = &app.config.stream;
-    let handle = Handle::new(identity, body.task_id.as_deref(), &messages_made, journal);
-    let reader = handle.read();
-    app.running.insert(handle.clone());
-    generation::spawn(Job {
-        handle: handle.clone(),
-        running: app.running.clone(),
-        admission,
-        request: body.model_request(messages),
-        begin,
-        parts,
-        client: worker.client.clone(),
-        on_disconnect: body.on_disconnect().unwrap_or(stream.on_disconnect),
-        deadlines: Deadlines {
-            store_ms: STORE_WAIT_MS,
-            first_byte_ms: stream.first_byte_timeout_ms,
-            silence_ms: stream.silence_timeout_ms,
-            total_ms: stream.total_timeout_ms,
-            end_ms: app.config.store.max_end_wait_ms,
-        },
-        retry: app.config.retry,
-        max_answer_bytes: app.config.limits.max_answer_bytes,
-        share,
-        received_at,
-    });
-    Ok((handle, reader))
-}
-
-fn input_message(message: ChatMessage) -> InputMessage {
-    InputMessage {
-        id: MessageId::new(),
-        role: message.role,
-        content: message.content,
-        tool_calls: message.tool_calls,
-        tool_call_id: message.tool_call_id,
-    }
-}
-
 async fn attach(
     request: &HttpRequest,
     app: &Data<App>,
     earlier: Earlier,
-    form: Form,
-    resume: Resume,
+    open: Option<Open>,
+    resume: &Resume,
 ) -> Result<HttpResponse, ApiError> {
-    let mut response = match (earlier, form) {
-        (Earlier::Running(handle), Form::Stream) => {
-            let seat = app.seats.take(handle.journal.id()).map_err(|fault| ApiError::new(request, fault))?;
-            let presence = Presence::of_reader(seat, handle.read());
-            let patience = Duration::from_millis(app.config.stream.head_wait_ms);
-            handle.head(patience).await.map_err(|fault| ApiError::new(request, fault))?;
-            let mut head = sse::head(handle.journal.id(), Some(handle.id));
-            stream(app, &mut head, cursor(app, &handle, resume.after.max(handle.before)), presence, resume.batch_ms)
+    let refuse = |fault| ApiError::new(request, fault);
+    let mut response = match (earlier, open) {
+        (Earlier::Running(handle), Some(open)) => {
+            let seat = app.seats.take(handle.journal.id()).map_err(refuse)?;
+            let after = resume.after.max(handle.before);
+            let presence = Presence::new(seat, Counted::Generation(handle.read()), open.reads(&handle.journal, after));
+            handle.head(Duration::from_millis(app.config.stream.head_wait_ms)).await.map_err(refuse)?;
+            stream(app, &handle, cursor(app, &handle, after), presence, open, resume)
         }
-        (Earlier::Running(handle), Form::Document) => {
+        (Earlier::Running(handle), None) => {
             let reader = handle.read();
             let ended = ended(request, &handle).await?;
             drop(reader);
             document::ended(request, &handle, &ended)?
         }
-        (Earlier::Stored(stored), Form::Stream) => replay::stored_stream(request, app, &stored, resume).await?,
-        (Earlier::Stored(stored), Form::Document) => document::stored(request, *stored)?,
+        (Earlier::Stored(stored), Some(open)) => {
+            let reading = stored_reading(request, app, &stored, resume, open).await.map_err(refuse)?;
+            streams::respond(app, reading)
+        }
+        (Earlier::Stored(stored), None) => document::stored(request, *stored)?,
     };
-    let replayed = actix_web::http::header::HeaderValue::from_static("true");
-    response.headers_mut().insert(
-        actix_web::http::header::HeaderName::from_bytes(IDEMPOTENT_REPLAYED.as_bytes())
-            .map_err(|_| ApiError::new(request, Fault::new(ErrorCode::Internal, "a header name is wrong")))?,
-        replayed,
-    );
+    response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
     Ok(response)
+}
+
+/// A finished generation from its first event or from after a position, without a word about resuming where that is exact.
+async fn stored_reading(
+    request: &HttpRequest,
+    app: &App,
+    stored: &StoredGeneration,
+    resume: &Resume,
+    open: Open,
+) -> Result<Reading, Fault> {
+    let request_id = RequestId::of(request);
+    replay::must_be_over(&request_id, stored)?;
+    let seat = app.seats.take(stored.conversation)?;
+    let journal = replay::journal(&request_id, app, stored.conversation).await?;
+    let found = replay::generation(&request_id, app, &journal, stored.id, Some(stored), resume).await?;
+    // Nothing comes after that position, which a stream that ends at once says as well.
+    let replay = found.unwrap_or_else(|| Replay {
+        verdict: Verdict::Exact,
+        first: Vec::new(),
+        cursor: replay::cursor(app, &journal, Scope::Generation(stored.id), resume.after, stored.last),
+    });
+    let resumed = (replay.verdict != Verdict::Exact).then_some(resume.after);
+    Ok(Reading {
+        conversation: stored.conversation,
+        generation: Some(stored.id),
+        replay,
+        resumed,
+        batch_ms: resume.batch_ms,
+        dialect: resume.dialect,
+        presence: Presence::new(seat, Counted::Nobodys, open.reads(&journal, resume.after)),
+        open,
+    })
 }

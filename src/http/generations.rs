@@ -8,12 +8,16 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::connections::{Kind, Open};
 use super::error::ApiError;
+use super::input::Resume;
 use super::objects::{GenerationObject, MessageObject};
 use super::repeat::Earlier;
-use super::seats::Presence;
-use super::{App, input, replay};
-use crate::event::{ConversationId, GenerationId, MessageId, SyncId, Usage};
+use super::seats::{Counted, Presence};
+use super::streams::{self, Reading};
+use super::trace::RequestId;
+use super::{App, caller, input, replay};
+use crate::event::{ConversationId, Fault, GenerationId, MessageId, SyncId, Usage};
 use crate::generation::{Handle, State};
 use crate::journal::MessageStatus;
 use crate::store::{StoredGeneration, StoredMessage};
@@ -40,26 +44,49 @@ pub async fn show(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, 
 pub async fn events(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, ApiError> {
     let id: GenerationId = input::id(&request, "id")?;
     let resume = input::resume(&request)?;
-    let stored = match find(&request, &app, id).await? {
-        None => return Err(unknown(&request, id)),
-        Some(Earlier::Running(handle)) => {
-            let seat = app.seats.take(handle.journal.id()).map_err(|fault| ApiError::new(&request, fault))?;
-            let presence = Presence::of_reader(seat, handle.read());
+    let found = find(&request, &app, id).await?.ok_or_else(|| unknown(&request, id))?;
+    let caller = caller::of(&request, &app.config.server.trusted_proxies);
+    let refuse = |fault| ApiError::new(&request, fault);
+    let open = app.connections.open(Kind::Events, caller).map_err(refuse)?;
+    let reading = reading(&RequestId::of(&request), &app, id, found, &resume, open).await.map_err(refuse)?;
+    Ok(reading.map_or_else(|| HttpResponse::NoContent().finish(), |reading| streams::respond(&app, reading)))
+}
+
+/// A generation from a position on; `None` where nothing comes after that.
+async fn reading(
+    request: &RequestId,
+    app: &App,
+    id: GenerationId,
+    found: Earlier,
+    resume: &Resume,
+    open: Open,
+) -> Result<Option<Reading>, Fault> {
+    let (seat, counted, journal, stored) = match found {
+        Earlier::Running(handle) => {
+            let seat = app.seats.take(handle.journal.id())?;
+            let counted = Counted::Generation(handle.read());
             // Before the first row there is nothing to read yet, and a failure before the head is no stream.
-            handle
-                .head(Duration::from_millis(app.config.stream.head_wait_ms))
-                .await
-                .map_err(|fault| ApiError::new(&request, fault))?;
-            let journal = handle.journal.clone();
-            return replay::generation_stream(&request, &app, &journal, id, None, resume, presence).await;
+            handle.head(Duration::from_millis(app.config.stream.head_wait_ms)).await?;
+            (seat, counted, handle.journal.clone(), None)
         }
-        Some(Earlier::Stored(stored)) => stored,
+        Earlier::Stored(stored) => {
+            replay::must_be_over(request, &stored)?;
+            let seat = app.seats.take(stored.conversation)?;
+            (seat, Counted::Nobodys, replay::journal(request, app, stored.conversation).await?, Some(stored))
+        }
     };
-    replay::must_be_over(&request, &stored)?;
-    let seat = app.seats.take(stored.conversation).map_err(|fault| ApiError::new(&request, fault))?;
-    let presence = Presence::of_latecomer(seat);
-    let journal = replay::journal(&request, &app, stored.conversation).await?;
-    replay::generation_stream(&request, &app, &journal, id, Some(&stored), resume, presence).await
+    let replay = replay::generation(request, app, &journal, id, stored.as_deref(), resume).await?;
+    let presence = Presence::new(seat, counted, open.reads(&journal, resume.after));
+    Ok(replay.map(|replay| Reading {
+        conversation: journal.id(),
+        generation: Some(id),
+        replay,
+        resumed: Some(resume.after),
+        batch_ms: resume.batch_ms,
+        dialect: resume.dialect,
+        presence,
+        open,
+    }))
 }
 
 #[derive(Default, Deserialize)]
@@ -100,7 +127,8 @@ pub async fn cancel(request: HttpRequest, payload: Payload, app: Data<App>) -> R
                     return Err(no_message(message));
                 }
                 // Only the process that makes it can stop it.
-                replay::must_be_over(&request, &stored)?;
+                replay::must_be_over(&RequestId::of(&request), &stored)
+                    .map_err(|fault| ApiError::new(&request, fault))?;
                 return Ok(HttpResponse::Ok().json(stored_object(*stored)));
             }
         }

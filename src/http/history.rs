@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 
-use actix_web::HttpRequest;
-
-use super::error::ApiError;
+use super::error::store_fault;
+use super::trace::RequestId;
 use super::{App, input};
 use crate::event::{ChatMessage, ConversationId, ErrorCode, Fault, GenerationId, MessageId, Role};
 use crate::generation::Share;
@@ -14,12 +13,12 @@ use crate::store::StoredMessage;
 /// The conversation so far, as a model is given it: what failed is left out, and of several answers to one request all but
 /// the first. What it takes is added to `share`.
 pub async fn read(
-    request: &HttpRequest,
+    request: &RequestId,
     app: &App,
     conversation: ConversationId,
     share: &mut Share,
-) -> Result<Vec<ChatMessage>, ApiError> {
-    let failed = |error| ApiError::store(request, &error);
+) -> Result<Vec<ChatMessage>, Fault> {
+    let failed = |error| store_fault(request, &error);
     let bytes = app.store.content_bytes(conversation).await.map_err(failed)?;
     let most = app.config.limits.max_history_bytes;
     if bytes > most {
@@ -27,17 +26,17 @@ pub async fn read(
             "The conversation has {bytes} bytes, and one of more than {most} (limits.max_history_bytes) cannot go on; \
              begin a new one."
         );
-        return Err(ApiError::new(request, Fault::new(ErrorCode::PayloadTooLarge, message)));
+        return Err(Fault::new(ErrorCode::PayloadTooLarge, message));
     }
     if !share.grow(bytes) {
-        return Err(input::no_memory(request));
+        return Err(input::no_memory());
     }
     let messages = app.store.messages(conversation).await.map_err(failed)?;
     let messages = told(messages);
     let origins_bytes =
         messages.iter().filter_map(|message| message.origin.as_ref()).map(|origin| origin.bytes()).sum();
     if !share.grow(origins_bytes) {
-        return Err(input::no_memory(request));
+        return Err(input::no_memory());
     }
     Ok(messages)
 }

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 
 pub use generate::{GenerateRequest, Named};
 pub use key::idempotency_key;
-pub use resume::{Resume, last_event_id, resume};
+pub use resume::{Resume, dialect, last_event_id, resume};
 
 use super::App;
 use super::error::ApiError;
@@ -26,12 +26,13 @@ use crate::event::{ErrorCode, Fault};
 use crate::generation::Share;
 
 /// For how long a reader may have deltas held back.
-const MAX_BATCH_MS: u64 = 1000;
+pub const MAX_BATCH_MS: u64 = 1000;
 /// The largest body that is read to nowhere, rather than to close a connection.
 const DISCARD_BYTES: usize = 64 * 1024;
 /// How long that may hold up a refusal.
 const DISCARD_WITHIN: Duration = Duration::from_millis(250);
-const BATCH_TOO_LONG: &str = "batchMs is at most 1000.";
+/// Said of a longer time.
+pub const BATCH_TOO_LONG: &str = "batchMs is at most 1000.";
 
 /// Reads a JSON body of any content type. Not JSON is 400, a wrong type or value 422, too large 413.
 pub async fn json<T: DeserializeOwned>(request: &HttpRequest, payload: Payload, app: &App) -> Result<T, ApiError> {
@@ -93,7 +94,7 @@ pub async fn body(request: &HttpRequest, mut payload: Payload, app: &App) -> Res
                 return Err(too_large(request, limits.max_body_bytes));
             }
             if !body.share.grow(chunk.len()) {
-                return Err(no_memory(request));
+                return Err(ApiError::new(request, no_memory()));
             }
             body.bytes.extend_from_slice(&chunk);
         }
@@ -131,9 +132,9 @@ fn too_large(request: &HttpRequest, max_bytes: usize) -> ApiError {
 }
 
 /// The memory for requests is used up.
-pub fn no_memory(request: &HttpRequest) -> ApiError {
+pub fn no_memory() -> Fault {
     let message = "There is no memory for this request now (limits.max_body_bytes_in_flight); ask again in a moment.";
-    ApiError::new(request, Fault::new(ErrorCode::Overloaded, message))
+    Fault::new(ErrorCode::Overloaded, message)
 }
 
 /// A flag in the query: `?name=1`, or just `?name`.

@@ -1,7 +1,10 @@
 //! Routes and thin handlers. `error` is the only place that knows status codes.
 
 mod batched;
+mod caller;
+mod connections;
 mod conversations;
+mod dialects;
 mod document;
 mod ending;
 mod error;
@@ -11,14 +14,18 @@ mod generations;
 mod health;
 mod history;
 mod input;
+mod launch;
 mod models;
 mod objects;
 mod page;
 mod repeat;
 mod replay;
 mod seats;
+mod speaking;
 mod sse;
+mod streams;
 mod trace;
+mod ws;
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +36,7 @@ use std::sync::Arc;
 use actix_web::{HttpRequest, HttpResponse, Resource, web};
 use tokio::sync::watch;
 
+pub use connections::{Connections, MostConnections};
 pub use ending::Phase;
 pub use gate::{Gate, Worker, Workers};
 pub use health::StoreHealth;
@@ -64,6 +72,8 @@ pub struct App {
     pub budget: Arc<Budget>,
     /// The places for readers.
     pub seats: Arc<Seats>,
+    /// The streams and WebSockets that are open.
+    pub connections: Arc<Connections>,
     /// Requests that were refused because a limit was reached.
     pub refusals: Refusals,
 }
@@ -77,8 +87,11 @@ fn at(path: &str, allow: &'static str) -> Resource {
 
 /// Adds all routes below the configured base path.
 pub fn routes(config: &mut web::ServiceConfig, base_path: &str) {
+    let scope = page::add(web::scope(base_path));
+    #[cfg(debug_assertions)]
+    let scope = scope.service(at("/ws-echo", "GET").route(web::get().to(ws::echo)));
     config.service(
-        page::add(web::scope(base_path))
+        scope
             .service(at("/api/generate", "POST").route(web::post().to(generate::generate)))
             .service(at("/api/generations/{id}", "GET").route(web::get().to(generations::show)))
             .service(at("/api/generations/{id}/events", "GET").route(web::get().to(generations::events)))
@@ -97,6 +110,7 @@ pub fn routes(config: &mut web::ServiceConfig, base_path: &str) {
             .service(at("/api/conversations/{id}/messages", "GET").route(web::get().to(conversations::messages)))
             .service(at("/api/conversations/{id}/events", "GET").route(web::get().to(conversations::events)))
             .service(at("/api/models", "GET").route(web::get().to(models::list)))
+            .service(at("/ws", "GET").route(web::get().to(ws::sync)))
             .service(at("/healthz", "GET").route(web::get().to(health::healthz)))
             .service(at("/readyz", "GET").route(web::get().to(health::readyz)))
             .default_service(web::to(models::nowhere)),

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::HttpRequest;
 use tokio::time::Instant;
 
 use super::App;
-use super::error::ApiError;
+use super::error::store_fault;
+use super::trace::RequestId;
 use crate::event::{ErrorCode, Fault, GenerationId};
 use crate::generation::{Handle, Identity, Starting};
 use crate::store::StoredGeneration;
@@ -53,12 +53,11 @@ pub enum Earlier {
 /// Looks for an earlier request of the same names. An attempt that failed before its head leaves them to the next one, as
 /// soon as the database knows.
 pub async fn place<'a>(
-    request: &HttpRequest,
+    request: &RequestId,
     app: &'a App,
     names: Names,
     body_hash: [u8; 32],
-) -> Result<Place<'a>, ApiError> {
-    let refuse = |fault| ApiError::new(request, fault);
+) -> Result<Place<'a>, Fault> {
     let until = Instant::now() + FREEING_WAIT;
     let id = names.id.unwrap_or_else(GenerationId::new);
     if !names.any() {
@@ -66,7 +65,7 @@ pub async fn place<'a>(
         return Ok(Place::Free(Identity { id, id_is_clients: false, key: None, body_hash }, None));
     }
     loop {
-        let starting = app.running.starting(id, names.key.as_deref()).await.map_err(refuse)?;
+        let starting = app.running.starting(id, names.key.as_deref()).await?;
         let handle = match Earlier::find(request, app, &names).await? {
             None => {
                 let id_is_clients = names.id.is_some();
@@ -74,14 +73,14 @@ pub async fn place<'a>(
             }
             Some(Earlier::Running(handle)) if handle.is_refused() => handle,
             Some(earlier) => {
-                earlier.check(&names, &body_hash).map_err(refuse)?;
+                earlier.check(&names, &body_hash)?;
                 return Ok(Place::Taken(earlier));
             }
         };
         drop(starting);
         tokio::time::timeout_at(until, handle.released()).await.map_err(|_| {
             let message = "The earlier attempt of this generation is not stored yet; ask again in a moment.";
-            refuse(Fault::new(ErrorCode::StoreUnavailable, message))
+            Fault::new(ErrorCode::StoreUnavailable, message)
         })?;
     }
 }
@@ -107,8 +106,8 @@ pub fn running(app: &App, names: &Names, body_hash: &[u8; 32]) -> Result<Option<
 
 impl Earlier {
     /// The generation that the key leads to, or else the id.
-    async fn find(request: &HttpRequest, app: &App, names: &Names) -> Result<Option<Self>, ApiError> {
-        let failed = |error| ApiError::store(request, &error);
+    pub async fn find(request: &RequestId, app: &App, names: &Names) -> Result<Option<Self>, Fault> {
+        let failed = |error| store_fault(request, &error);
         let stored = |stored: StoredGeneration| Earlier::Stored(Box::new(stored));
         if let Some(key) = &names.key {
             if let Some(handle) = app.running.by_key(key) {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::event::{ConversationId, ErrorCode, Fault};
+use super::connections::Reads;
+use crate::event::{ConversationId, ErrorCode, Fault, SyncId};
 use crate::generation::{Audience, Reader};
 
 /// The places for readers.
@@ -78,34 +79,32 @@ impl Drop for Seat {
     }
 }
 
-/// What a response that streams holds of the gateway, until it is dropped.
+/// What a reader holds of the gateway, until it is dropped.
 pub struct Presence {
     _seat: Seat,
     _counted: Counted,
+    reads: Reads,
 }
 
 /// As whose reader a response counts, for the policy of generations whose last reader leaves.
-enum Counted {
+pub enum Counted {
+    /// One generation's, which runs.
     Generation(#[expect(dead_code, reason = "held until it is dropped")] Reader),
+    /// The reader of a whole conversation.
     Conversation(#[expect(dead_code, reason = "held until it is dropped")] Audience),
     /// What it reads has ended.
     Nobodys,
 }
 
 impl Presence {
-    /// Of a reader of a generation that runs.
-    pub fn of_reader(seat: Seat, reader: Reader) -> Self {
-        Presence { _seat: seat, _counted: Counted::Generation(reader) }
+    /// Of a reader that counts as said, and is seen in the register of connections.
+    pub fn new(seat: Seat, counted: Counted, reads: Reads) -> Self {
+        Presence { _seat: seat, _counted: counted, reads }
     }
 
-    /// Of a reader of a whole conversation.
-    pub fn of_audience(seat: Seat, audience: Audience) -> Self {
-        Presence { _seat: seat, _counted: Counted::Conversation(audience) }
-    }
-
-    /// Of a reader of a generation that has ended.
-    pub fn of_latecomer(seat: Seat) -> Self {
-        Presence { _seat: seat, _counted: Counted::Nobodys }
+    /// Everything up to `position` went out.
+    pub fn reached(&self, position: SyncId) {
+        self.reads.reached(position);
     }
 }
 

@@ -60,6 +60,7 @@ impl Gateway {
             running: Running::new(Most { in_all: 100, per_conversation: 16 }),
             budget: Budget::new(1 << 26),
             seats: Seats::new(100, 100),
+            connections: Connections::new(MostConnections { websockets: 100, per_caller: 0 }),
             refusals: Refusals::default(),
             phase: watch::Sender::new(Phase::Serving),
             store_health,

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 
 use super::log::Next;
 use super::{Journal, Pages, PagesError, Run};
-use crate::event::{GenerationId, SyncId, frame};
+use crate::event::{ConversationId, GenerationId, SyncId, frame};
 
 /// How much a cursor that fell behind reads from the store at a time.
 const PAGE_BYTES: usize = 64 * 1024;
@@ -57,6 +57,11 @@ impl Cursor {
     ) -> Self {
         let slot = journal.add_reader();
         Cursor { journal, pages, scope, position, until, slot, loading: None, queue: VecDeque::new() }
+    }
+
+    /// The conversation that it reads.
+    pub fn conversation(&self) -> ConversationId {
+        self.journal.id()
     }
 
     /// Everything up to here was delivered, or is not this reader's.

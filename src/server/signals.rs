@@ -40,6 +40,18 @@ impl Signals {
     }
 }
 
+/// Does `then` at each SIGUSR1, from now on. Without this the signal would end the process.
+pub(super) fn at_each_user_signal(runtime: &Handle, then: impl Fn() + Send + 'static) -> io::Result<()> {
+    let _inside = runtime.enter();
+    let mut signals = signal(SignalKind::user_defined1())?;
+    runtime.spawn(async move {
+        while signals.recv().await.is_some() {
+            then();
+        }
+    });
+    Ok(())
+}
+
 async fn next((interrupt, terminate): &mut (Signal, Signal)) -> (i32, &'static str) {
     tokio::select! {
         _ = interrupt.recv() => (SignalKind::interrupt().as_raw_value(), "SIGINT"),

@@ -32,6 +32,8 @@ pub(super) enum StatementError {
     Database(#[from] DieselError),
     #[error("generation {0} is taken")]
     Taken(GenerationId),
+    #[error("message {0} is taken")]
+    MessageTaken(MessageId),
     #[error("message {0} is gone")]
     Gone(MessageId),
     #[error("moved")]
@@ -46,7 +48,9 @@ impl From<StatementError> for StoreError {
     fn from(error: StatementError) -> Self {
         match error {
             StatementError::Database(error) => error.into(),
-            StatementError::Taken(_) | StatementError::Gone(_) => StoreError::Refused(error.to_string()),
+            StatementError::Taken(_) | StatementError::MessageTaken(_) | StatementError::Gone(_) => {
+                StoreError::Refused(error.to_string())
+            }
             StatementError::Moved => StoreError::Moved,
             StatementError::Elsewhere => StoreError::Elsewhere,
             StatementError::Fenced => StoreError::Fenced,

@@ -259,10 +259,10 @@ impl GenerationRow {
 #[derive(Insertable)]
 #[diesel(table_name = messages)]
 pub struct NewMessageRow<'a> {
-    id: Id,
-    conversation_id: Id,
+    pub id: Id,
+    pub conversation_id: Id,
     generation_id: Id,
-    created_at: TimeUs,
+    pub created_at: TimeUs,
     place: i32,
     role: &'static str,
     content: Cow<'a, str>,

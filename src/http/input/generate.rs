@@ -115,6 +115,24 @@ enum DisconnectWord {
 }
 
 impl GenerateRequest {
+    /// Asks `prompt`.
+    ///
+    /// # Errors
+    /// Where it asks something already.
+    pub fn say(&mut self, prompt: String) -> Result<(), Fault> {
+        if self.prompt.is_some() || self.messages.is_some() {
+            return Err(Fault::new(ErrorCode::InvalidRequest, "Give content, and neither prompt nor messages."));
+        }
+        self.prompt = Some(prompt);
+        Ok(())
+    }
+
+    /// How large its texts are, in bytes.
+    pub fn input_bytes(&self) -> usize {
+        let messages = self.messages.iter().flatten().map(|message| message.content.len());
+        self.prompt.as_ref().map_or(0, String::len) + messages.sum::<usize>()
+    }
+
     /// Checks what types alone do not say.
     pub fn check(&self) -> Result<(), Fault> {
         let wrong = |message: &str| Err(Fault::new(ErrorCode::InvalidRequest, message));

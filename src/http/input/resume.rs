@@ -5,6 +5,7 @@ use actix_web::web::Query;
 use serde::Deserialize;
 
 use crate::event::SyncId;
+use crate::http::dialects::DialectName;
 use crate::http::error::ApiError;
 
 /// The query of the resume routes.
@@ -14,6 +15,7 @@ struct ResumeQuery {
     compact: Option<String>,
     #[serde(rename = "batchMs", alias = "batch_ms")]
     batch_ms: Option<String>,
+    dialect: Option<String>,
 }
 
 /// Where a reader wants to go on.
@@ -25,6 +27,8 @@ pub struct Resume {
     pub compact: bool,
     /// For how long deltas may be held back to be joined.
     pub batch_ms: u64,
+    /// In which form it wants the events.
+    pub dialect: DialectName,
 }
 
 /// `Last-Event-ID`, where there is one.
@@ -55,7 +59,25 @@ pub fn resume(request: &HttpRequest) -> Result<Resume, ApiError> {
     if batch_ms > super::MAX_BATCH_MS {
         return Err(ApiError::invalid(request, super::BATCH_TOO_LONG));
     }
-    Ok(Resume { after, compact, batch_ms })
+    let dialect = named(request, query.dialect.as_deref())?;
+    Ok(Resume { after, compact, batch_ms, dialect })
+}
+
+/// `?dialect=` alone, for requests that begin something.
+pub fn dialect(request: &HttpRequest) -> Result<DialectName, ApiError> {
+    #[derive(Deserialize)]
+    struct DialectQuery {
+        dialect: Option<String>,
+    }
+    let query = Query::<DialectQuery>::from_query(request.query_string())
+        .map_err(|error| ApiError::malformed(request, format!("The query does not fit: {error}.")))?;
+    named(request, query.dialect.as_deref())
+}
+
+fn named(request: &HttpRequest, name: Option<&str>) -> Result<DialectName, ApiError> {
+    let Some(name) = name else { return Ok(DialectName::default()) };
+    DialectName::named(name)
+        .ok_or_else(|| ApiError::malformed(request, format!("dialect is {}, not {name:?}.", DialectName::NAMES)))
 }
 
 fn number(request: &HttpRequest, name: &str, text: &str) -> Result<SyncId, ApiError> {

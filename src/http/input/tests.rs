@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::config::OnDisconnect;
 use crate::event::{ReasoningEffort, SyncId};
+use crate::http::dialects::DialectName;
 
 fn read(body: &Value) -> GenerateRequest {
     serde_json::from_value(body.clone()).unwrap_or_else(|error| panic!("{body}: {error}"))
@@ -201,7 +202,8 @@ fn resumed(query: &str, header: Option<&str>) -> Result<Resume, u16> {
 
 #[test]
 fn a_reader_says_where_and_how_to_go_on() {
-    let at = |after: u64| Resume { after: SyncId::new(after), compact: false, batch_ms: 0 };
+    let at =
+        |after: u64| Resume { after: SyncId::new(after), compact: false, batch_ms: 0, dialect: DialectName::Native };
     assert_eq!(resumed("", None), Ok(at(0)));
     assert_eq!(resumed("?after=7", None), Ok(at(7)));
     assert_eq!(resumed("?after=7", Some("9")), Ok(at(9)), "the header beats the parameter");

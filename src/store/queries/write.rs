@@ -134,7 +134,9 @@ async fn begin(conn: &mut Conn, begins: &[(&Begin, SyncId)], node: &Node) -> Res
         let output = begin.output.iter().map(|message| NewMessageRow::output(begin, message));
         rows.extend((0..).zip(input.chain(output)).map(|(place, row)| row.at(place)));
     }
-    insert!(conn, messages::table, rows);
+    if insert!(conn, messages::table, rows) < rows.len() {
+        repeated_messages(conn, &rows).await?;
+    }
     Ok(())
 }
 
@@ -163,6 +165,23 @@ async fn repeated(conn: &mut Conn, rows: &[GenerationRow]) -> Result<(), Stateme
     let same = |row: &GenerationRow| known.get(&row.id.0) == Some(&(row.conversation_id, row.created_at));
     match rows.iter().find(|row| !same(row)) {
         Some(row) => Err(StatementError::Taken(row.id.into())),
+        None => Ok(()),
+    }
+}
+
+/// The same for messages: a client may choose the id of what answers it, and must not get another conversation's.
+async fn repeated_messages(conn: &mut Conn, rows: &[NewMessageRow<'_>]) -> Result<(), StatementError> {
+    let ids: Vec<Id> = rows.iter().map(|row| row.id).collect();
+    let known = messages::table.filter(messages::id.eq_any(ids)).select((
+        messages::id,
+        messages::conversation_id,
+        messages::created_at,
+    ));
+    let known: Vec<(Id, Id, TimeUs)> = done!(known.load(conn))?;
+    let known: BTreeMap<_, _> = known.into_iter().map(|(id, conversation, at)| (id.0, (conversation, at))).collect();
+    let same = |row: &NewMessageRow<'_>| known.get(&row.id.0) == Some(&(row.conversation_id, row.created_at));
+    match rows.iter().find(|row| !same(row)) {
+        Some(row) => Err(StatementError::MessageTaken(row.id.into())),
         None => Ok(()),
     }
 }

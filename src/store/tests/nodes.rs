@@ -378,6 +378,20 @@ async fn a_generation_id_that_another_conversation_has_is_refused() {
 }
 
 #[tokio::test]
+async fn a_message_id_that_another_conversation_has_is_refused() {
+    let Some(database) = database().await else { return };
+    for store in [dynamic(&node(&database, "a").await), Folder::new().open().await] {
+        let registry = registry(&store);
+        let first = Talk::begin(&registry, 1);
+        record(&store, &first.journal).await.expect("stored");
+        let journal = registry.create(ConversationId::new());
+        let begin = Begin { conversation: journal.id(), generation: GenerationId::new(), ..first.begin.clone() };
+        journal.push(Write::Begin(Arc::new(begin)), false);
+        assert!(matches!(record(&store, &journal).await, Err(StoreError::Refused(_))));
+    }
+}
+
+#[tokio::test]
 async fn a_transaction_that_is_repeated_late_takes_no_number_back() {
     let Some(database) = database().await else { return };
     let (a, b) = (node(&database, "a").await, node(&database, "b").await);

@@ -370,6 +370,7 @@ pub async fn a_key_leads_to_its_latest_generation_until_that_fails_or_is_too_old
             idempotency_key: Some("key".into()),
             body_hash: [7; 32],
             request_id: "r".to_owned(),
+            task_id: None,
             input: Vec::new(),
             output: Vec::new(),
             at_us,
