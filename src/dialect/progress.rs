@@ -13,7 +13,7 @@ use crate::event::{BlockKind, ErrorCode, Event, FinishReason, MessageId, Reset, 
 pub const NAME: &str = "ai_progress";
 
 /// The name of the task that a message belongs to.
-pub type TaskOf = Box<dyn Fn(&Source) -> Arc<str> + Send + Sync>;
+pub type TaskOf = Box<dyn FnMut(&Source) -> Arc<str> + Send>;
 
 /// How the events of one reader are told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,6 +23,8 @@ pub struct Settings {
     /// The reader has everything up to this number. What it is fed begins with the messages that were open there, so that
     /// the end of each can tell it whole.
     pub after: SyncId,
+    /// Whether each message names its event itself, where the transport has no place for that.
+    pub enveloped: bool,
 }
 
 /// Joins pieces of one kind until they are long enough, or whoever drives it finds that they have waited long enough. What
@@ -63,6 +65,13 @@ enum Kind {
     Text,
     ToolCall,
     Completion,
+}
+
+/// What a client reads where the transport does not name events.
+#[derive(Serialize)]
+struct Envelope<'a> {
+    event: &'static str,
+    message: &'a Message<'a>,
 }
 
 /// What a client reads.
@@ -183,7 +192,7 @@ impl Progress {
             code,
             ..self.message(Kind::Completion, &whole.text, source.message, &task)
         };
-        out.push_json(id, Some(NAME), &message);
+        self.push(id, &message, out);
     }
 
     /// The message as it is stored, for a reader that has another one or none.
@@ -200,13 +209,20 @@ impl Progress {
         }
         let task = (self.task_of)(source);
         let replaced = |kind, text| Message { replace: true, ..self.message(kind, text, source.message, &task) };
-        out.push_json(None, Some(NAME), &replaced(Kind::Reasoning, &whole.reasoning));
+        self.push(None, &replaced(Kind::Reasoning, &whole.reasoning), out);
         for call in &reset.tool_calls {
             let (id, name) = (Some(call.id.as_str()), Some(call.name.as_str()));
-            out.push_json(None, Some(NAME), &Message { id, name, ..replaced(Kind::ToolCall, &call.arguments) });
+            self.push(None, &Message { id, name, ..replaced(Kind::ToolCall, &call.arguments) }, out);
         }
         // Only what comes last says how far the reader is then.
-        out.push_json(id, Some(NAME), &replaced(Kind::Text, &whole.text));
+        self.push(id, &replaced(Kind::Text, &whole.text), out);
+    }
+
+    fn push(&self, id: Option<SyncId>, message: &Message<'_>, out: &mut Payloads) {
+        match self.settings.enveloped {
+            true => out.push_json(id, None, &Envelope { event: NAME, message }),
+            false => out.push_json(id, Some(NAME), message),
+        }
     }
 
     /// Whether the reader has that number already.
@@ -249,7 +265,7 @@ impl Dialect for Progress {
         let Some(Held { message, task, kind, call, text, last, .. }) = self.held.take() else { return };
         let (id, name) = call.as_ref().map(|(id, name)| (id.as_str(), name.as_str())).unzip();
         let message = Message { id, name, ..self.message(kind, &text, message, &task) };
-        out.push_json(last, Some(NAME), &message);
+        self.push(last, &message, out);
     }
 
     fn is_holding(&self) -> bool {

@@ -6,7 +6,7 @@ use crate::dialect::testing::{BEGAN_MS, Journal, call, complete, early, error, j
 use crate::event::{Event, FinishReason, frame};
 
 fn settings(join_chars: usize, after: u64) -> Settings {
-    Settings { join_chars, after: SyncId::new(after) }
+    Settings { join_chars, after: SyncId::new(after), enveloped: false }
 }
 
 fn progress(settings: Settings) -> Progress {
@@ -47,6 +47,16 @@ fn a_message_has_the_documented_form() {
     end["finish_reason"] = "stop".into();
     let expected = [(Some(3), of("reasoning", "Let me see.")), (Some(4), of("text", "Yes")), (Some(5), end)];
     assert_eq!(told, expected);
+}
+
+#[test]
+fn a_message_names_its_event_where_the_transport_does_not() {
+    let message = MessageId::new();
+    let mut progress = progress(Settings { enveloped: true, ..settings(1, 0) });
+    let out = Journal::of(message, &[text("a", 0)]).feed(&mut progress, 0, &mut || false);
+    let payload = out.iter().next().expect("a message");
+    let value: Value = serde_json::from_slice(payload.data).expect("JSON");
+    assert_eq!((payload.name, &value["event"], &value["message"]["text"]), (None, &json!("ai_progress"), &json!("a")));
 }
 
 #[test]

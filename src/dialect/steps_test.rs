@@ -2,9 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::dialect::testing::{
-    BEGAN_MS, Journal, call, complete, early, error, journals, reset, start, text, thought,
-};
+use crate::dialect::testing::{BEGAN_MS, Journal, call, complete, early, error, journals, reset, start, text, thought};
 use crate::event::{FinishReason, Role, ToolResult, UserMessage, frame};
 
 const NOW_MS: u64 = BEGAN_MS + 5_000;

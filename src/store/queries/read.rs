@@ -1,7 +1,8 @@
 //! The statements that read.
 
 use diesel::prelude::{
-    BoolExpressionMethods, ExpressionMethods, NullableExpressionMethods, OptionalExtension, QueryDsl, QueryResult, SelectableHelper,
+    BoolExpressionMethods, ExpressionMethods, NullableExpressionMethods, OptionalExtension, QueryDsl, QueryResult,
+    SelectableHelper,
 };
 use diesel::sql_types::{BigInt, Binary, Integer, Nullable};
 
@@ -88,10 +89,8 @@ pub async fn turns(conn: &mut Conn, id: ConversationId) -> QueryResult<Vec<Store
         .order((messages::created_at.asc(), messages::place.asc()))
         .select((messages::first_sync_id, messages::last_sync_id));
     let rows: Vec<(Option<i64>, Option<i64>)> = done!(rows.load(conn))?;
-    let turn = |(first, last): (Option<i64>, Option<i64>)| StoredTurn {
-        first: first.map(sync_id),
-        last: last.map(sync_id),
-    };
+    let turn =
+        |(first, last): (Option<i64>, Option<i64>)| StoredTurn { first: first.map(sync_id), last: last.map(sync_id) };
     Ok(rows.into_iter().map(turn).collect())
 }
 

@@ -352,7 +352,15 @@ pub async fn a_nul_in_any_text_is_no_reason_to_refuse_it(backend: &dyn Backend) 
 
     let (id, title) = (ConversationId::new(), Some("ti\0tle".to_owned()));
     let zero = SyncId::ZERO;
-    let titled = StoredConversation { id, title, created_at_us: 1, updated_at_us: 1, last: zero, trimmed: zero, external_id: None };
+    let titled = StoredConversation {
+        id,
+        title,
+        created_at_us: 1,
+        updated_at_us: 1,
+        last: zero,
+        trimmed: zero,
+        external_id: None,
+    };
     store.create_conversation(titled).await.expect("stored");
     let stored = store.conversation(id).await.expect("the store").expect("a conversation");
     assert_eq!(stored.title.as_deref(), Some("ti\u{fffd}tle"));

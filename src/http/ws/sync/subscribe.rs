@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::reply::Reply;
 use super::request::Subscribe;
-use super::subscription::{Style, Subscription};
 use crate::dialect::sync::{Features, Spelling};
 use crate::event::{ConversationId, ErrorCode, Fault, SyncId};
 use crate::http::connections::Open;
@@ -14,6 +13,7 @@ use crate::http::input::Resume;
 use crate::http::launch::Service;
 use crate::http::replay;
 use crate::http::seats::{Counted, Presence};
+use crate::http::ws::subscription::{Style, Subscription};
 use crate::journal::Journal;
 use crate::store::StoredConversation;
 
