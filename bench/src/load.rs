@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use serde::Serialize;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -15,10 +16,21 @@ use crate::params::StreamParams;
 use crate::scan::Tally;
 use crate::stats::Histogram;
 use crate::stream::{Api, Stream};
+use crate::ws::fanout;
 
 /// One buffer serves all streams: what is read is looked at before the next read.
 const READ_BYTES: usize = 64 * 1024;
 const MAX_FAILURES: usize = 5;
+
+/// Who asks for what is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shape {
+    /// Each stream for itself.
+    Streams,
+    /// One of them, and all read it: over WebSockets.
+    Fanout,
+}
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -27,6 +39,8 @@ pub struct Plan {
     pub address: SocketAddr,
     /// How.
     pub api: Api,
+    /// Who asks.
+    pub shape: Shape,
     /// Streams at once.
     pub streams: u64,
     /// The shape of each; the phase is set here.
@@ -75,6 +89,24 @@ impl Outcome {
         self.lost + self.doubled + self.disordered + self.unfinished
     }
 
+    /// Enters what became of a socket that was asked whether it lives.
+    pub fn enter_answer(&mut self, index: u64, took_ns: Result<u64>) {
+        match took_ns {
+            Ok(took_ns) => {
+                self.received += 1;
+                self.latency.record(took_ns);
+            }
+            Err(error) => self.fail(format!("socket {index}: {error}")),
+        }
+    }
+
+    fn fail(&mut self, reason: String) {
+        self.unfinished += 1;
+        if self.failures.len() < MAX_FAILURES {
+            self.failures.push(reason);
+        }
+    }
+
     fn enter(&mut self, index: u64, tally: &Tally, end: Result<()>) {
         self.received += tally.received;
         self.lost += tally.lost();
@@ -85,10 +117,7 @@ impl Outcome {
             end => end,
         };
         if let Err(error) = end {
-            self.unfinished += 1;
-            if self.failures.len() < MAX_FAILURES {
-                self.failures.push(format!("stream {index}, after {} chunks: {error}", tally.received));
-            }
+            self.fail(format!("stream {index}, after {} chunks: {error}", tally.received));
         }
     }
 }
@@ -101,20 +130,27 @@ pub fn run(plan: &Plan, progress: &Arc<Progress>) -> Result<Outcome> {
     LocalSet::new().block_on(&runtime, async {
         let begin = Instant::now();
         let mut tasks = JoinSet::new();
-        for index in 0..plan.streams {
-            let mut params = plan.params;
-            // The middle of each stream's share of the interval.
-            params.phase_us = params.every_us * (2 * index + 1) / (2 * plan.streams);
-            let open_at = begin + plan.ramp.mul_f64(index as f64 / plan.streams as f64);
-            let stream = Stream::new(plan.api, params, Arc::clone(progress), Rc::clone(&outcome), Rc::clone(&buffer));
-            tasks.spawn_local(one(index, stream, plan.address, open_at, begin + plan.limit));
+        let stream =
+            |params| Stream::new(plan.api, params, Arc::clone(progress), Rc::clone(&outcome), Rc::clone(&buffer));
+        match plan.shape {
+            Shape::Streams => {
+                for index in 0..plan.streams {
+                    let mut params = plan.params;
+                    // The middle of each stream's share of the interval.
+                    params.phase_us = params.every_us * (2 * index + 1) / (2 * plan.streams);
+                    let open_at = begin + plan.ramp.mul_f64(index as f64 / plan.streams as f64);
+                    tasks.spawn_local(one(index, stream(params), plan.address, open_at, begin + plan.limit));
+                }
+            }
+            Shape::Fanout => fanout::spawn(plan, begin, &mut tasks, || stream(plan.params)),
         }
         while tasks.join_next().await.is_some() {}
     });
     Ok(outcome.take())
 }
 
-async fn one(index: u64, mut stream: Stream, address: SocketAddr, open_at: Instant, limit: Instant) {
+/// Opens a stream at its moment, and enters what became of it.
+pub async fn one(index: u64, mut stream: Stream, address: SocketAddr, open_at: Instant, limit: Instant) {
     sleep_until(open_at).await;
     let end = match timeout_at(limit, stream.exchange(address)).await {
         Ok(end) => end,
@@ -134,7 +170,8 @@ mod tests {
     use crate::params::Fault;
 
     fn plan(address: SocketAddr, streams: u64, params: StreamParams) -> Plan {
-        Plan { address, api: Api::Openai, streams, params, ramp: Duration::ZERO, limit: Duration::from_secs(20) }
+        let limit = Duration::from_secs(20);
+        Plan { address, api: Api::Openai, shape: Shape::Streams, streams, params, ramp: Duration::ZERO, limit }
     }
 
     fn upstream(patience: Option<Duration>) -> SocketAddr {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::error::{Context as _, Result};
-use crate::load::{self, Plan, Progress};
+use crate::load::{self, Plan, Progress, Shape};
 use crate::params::StreamParams;
 use crate::stream::Api;
 use crate::sys;
@@ -44,6 +44,7 @@ pub fn run(args: &LoadArgs) -> Result<ExitCode> {
     let plan = Plan {
         address: args.address,
         api: args.api,
+        shape: Shape::Streams,
         streams: args.streams.max(1),
         params: args.params,
         ramp: Duration::from_millis(args.ramp_ms),

@@ -28,6 +28,7 @@ mod sys;
 mod table;
 mod temp;
 mod upstream;
+mod ws;
 
 use std::process::ExitCode;
 

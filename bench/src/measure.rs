@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::child::Child;
-use crate::error::{Error, Result};
-use crate::load::{self, Outcome, Plan, Progress};
+use crate::error::Result;
+use crate::load::{self, Outcome, Plan, Progress, Shape};
 use crate::params::StreamParams;
 use crate::proc::{self, Memory};
-use crate::scenario::Scenario;
+use crate::scenario::{Doing, Scenario};
 use crate::stream::Api;
+use crate::ws::idle;
 
 const POLL: Duration = Duration::from_millis(20);
 /// What a gateway still does after the last chunk, such as storing it, is part of its price.
@@ -58,11 +59,12 @@ pub struct Measurement {
     pub memory_idle: Memory,
     /// At the end of the window, all streams alive; after the load in an unpaced scenario.
     pub memory_plateau: Memory,
-    /// Growth of resident memory a stream; absent in an unpaced scenario, where few streams say little.
+    /// Growth of resident memory a stream or socket; absent in an unpaced scenario, where few streams say little, and in one
+    /// whose sockets share a stream.
     pub memory_bytes_per_stream: Option<f64>,
     /// Time of the machine used by others (neither side, upstream nor client), as a share of one core.
     pub foreign_cpu_share: f64,
-    /// Stamps received in the whole load.
+    /// Stamps received in the whole load; in an idle scenario, pings that were answered.
     pub received: u64,
     /// Stamps that never came.
     pub lost: u64,
@@ -86,32 +88,44 @@ pub fn measure(scenario: &Scenario, side: &mut Running, upstream: &mut Child) ->
     let bench = [std::process::id(), upstream.pid()];
     let memory_idle = proc::memory(&pids)?;
 
-    let plan = scenario.plan(side.address, side.api);
     let progress = Arc::new(Progress::default());
-    progress.window.store(!scenario.is_paced(), Relaxed);
     let database = side.database_pid;
     let sample = || Sample::take(&pids, &bench, database, &progress);
     let whole = sample()?;
-    let load = start(plan, &progress)?;
-    let window = if scenario.is_paced() {
-        plateau(scenario, &progress, sample, || {
-            upstream.check()?;
-            side.child.as_mut().map_or(Ok(()), Child::check)
-        })
-        .and_then(|samples| Ok((samples, proc::memory(&pids)?)))
-    } else {
-        Ok(([whole, whole], Memory::default()))
-    };
-    // Also after a failure: the load ends within its limit, and its report may say why.
-    let outcome = load.join().map_err(|_| "the load client panicked")??;
-    let ([begin, mut end], mut memory_plateau) =
-        window.map_err(|error| -> Error { format!("{error}; {}", outcome.failures.join("; ")).into() })?;
-    if !scenario.is_paced() {
-        thread::sleep(AFTERMATH);
-        end = sample()?;
-        memory_plateau = proc::memory(&pids)?;
+    let mut watch = Watch { scenario, progress: &progress, upstream, side: side.child.as_mut() };
+    if let Doing::Idle { subscribe } = scenario.doing {
+        let plan = scenario.idle_plan(side.address, subscribe);
+        let load = start(&progress, move |progress| idle::run(&plan, progress))?;
+        let memory_open = watch.all_started().and_then(|()| proc::memory(&pids));
+        // Each is asked whether it lives, and then they end.
+        progress.window.store(true, Relaxed);
+        let (outcome, memory_open) = ended(load, memory_open)?;
+        let memory = [memory_idle, memory_open];
+        return Ok(Measurement::new(scenario, [whole, sample()?], memory, !pids.is_empty(), outcome));
     }
-    Ok(Measurement::new(scenario, [begin, end], [memory_idle, memory_plateau], !pids.is_empty(), outcome))
+    progress.window.store(!scenario.is_paced(), Relaxed);
+    let plan = scenario.plan(side.address, side.api);
+    let load = start(&progress, move |progress| load::run(&plan, progress))?;
+    if scenario.is_paced() {
+        let plateau = watch.plateau(sample).and_then(|samples| Ok((samples, proc::memory(&pids)?)));
+        let (outcome, (samples, memory_plateau)) = ended(load, plateau)?;
+        return Ok(Measurement::new(scenario, samples, [memory_idle, memory_plateau], !pids.is_empty(), outcome));
+    }
+    let (outcome, ()) = ended(load, Ok(()))?;
+    thread::sleep(AFTERMATH);
+    let memory = [memory_idle, proc::memory(&pids)?];
+    Ok(Measurement::new(scenario, [whole, sample()?], memory, !pids.is_empty(), outcome))
+}
+
+type Load = thread::JoinHandle<Result<Outcome>>;
+
+/// Waits for the end of a load, also after a failure: it comes within the load's limit, and its report may say why.
+fn ended<T>(load: Load, measured: Result<T>) -> Result<(Outcome, T)> {
+    let outcome = load.join().map_err(|_| "the load client panicked")??;
+    match measured {
+        Ok(measured) => Ok((outcome, measured)),
+        Err(error) => Err(format!("{error}; {}", outcome.failures.join("; ")).into()),
+    }
 }
 
 /// Lets the side touch its code and open its pools, so that the load alone is measured.
@@ -119,12 +133,14 @@ fn warm_up(side: &Running) -> Result<()> {
     let plan = Plan {
         address: side.address,
         api: side.api,
+        shape: Shape::Streams,
         streams: WARM_UP_STREAMS,
         params: StreamParams::new(WARM_UP_CHUNKS, 0),
         ramp: Duration::ZERO,
         limit: Duration::from_secs(20),
     };
-    let outcome = start(plan, &Arc::default())?.join().map_err(|_| "the load client panicked")??;
+    let load = start(&Arc::default(), move |progress| load::run(&plan, progress))?;
+    let (outcome, ()) = ended(load, Ok(()))?;
     thread::sleep(AFTERMATH);
     match outcome.faults() {
         0 => Ok(()),
@@ -132,43 +148,59 @@ fn warm_up(side: &Running) -> Result<()> {
     }
 }
 
-fn start(plan: Plan, progress: &Arc<Progress>) -> Result<thread::JoinHandle<Result<Outcome>>> {
+fn start(
+    progress: &Arc<Progress>,
+    load: impl FnOnce(&Arc<Progress>) -> Result<Outcome> + Send + 'static,
+) -> Result<Load> {
     let progress = Arc::clone(progress);
-    Ok(thread::Builder::new().name("load".into()).spawn(move || load::run(&plan, &progress))?)
+    Ok(thread::Builder::new().name("load".into()).spawn(move || load(&progress))?)
 }
 
-/// Waits until all streams flow, then measures the window; the streams are still alive at its end.
-fn plateau(
-    scenario: &Scenario,
-    progress: &Progress,
-    sample: impl Fn() -> Result<Sample>,
-    mut check: impl FnMut() -> Result<()>,
-) -> Result<[Sample; 2]> {
-    let mut wait = |limit: Option<Duration>| -> Result<()> {
+/// Looks at a load that runs.
+struct Watch<'a> {
+    scenario: &'a Scenario,
+    progress: &'a Progress,
+    upstream: &'a mut Child,
+    side: Option<&'a mut Child>,
+}
+
+impl Watch<'_> {
+    /// Waits until all streams flow, then measures the window; the streams are still alive at its end.
+    fn plateau(&mut self, sample: impl Fn() -> Result<Sample>) -> Result<[Sample; 2]> {
+        self.all_started()?;
+        let begin = sample()?;
+        self.progress.window.store(true, Relaxed);
+        self.wait(Some(self.scenario.window()))?;
+        self.progress.window.store(false, Relaxed);
+        Ok([begin, sample()?])
+    }
+
+    /// Waits until all streams flow, or all sockets are open, and have settled.
+    fn all_started(&mut self) -> Result<()> {
+        self.wait(None)?;
+        self.wait(Some(Scenario::SETTLE))
+    }
+
+    /// For that long; without a limit until all have started. None may end meanwhile.
+    fn wait(&mut self, limit: Option<Duration>) -> Result<()> {
         let begin = Instant::now();
         loop {
-            check()?;
-            let (started, ended) = (progress.started.load(Relaxed), progress.ended.load(Relaxed));
+            self.upstream.check()?;
+            self.side.as_mut().map_or(Ok(()), |side| side.check())?;
+            let (started, ended) = (self.progress.started.load(Relaxed), self.progress.ended.load(Relaxed));
             if ended > 0 {
                 return Err(format!("{ended} streams ended before the window did ({started} had started)").into());
             }
             let over = match limit {
                 Some(limit) => begin.elapsed() >= limit,
-                None => started == scenario.streams,
+                None => started == self.scenario.streams,
             };
             if over {
                 return Ok(());
             }
             thread::sleep(POLL);
         }
-    };
-    wait(None)?;
-    wait(Some(Scenario::SETTLE))?;
-    let begin = sample()?;
-    progress.window.store(true, Relaxed);
-    wait(Some(scenario.window()))?;
-    progress.window.store(false, Relaxed);
-    Ok([begin, sample()?])
+    }
 }
 
 /// Counters at one moment.
@@ -216,13 +248,13 @@ impl Measurement {
             window_chunks,
             cpu_us,
             database_cpu_us,
-            cpu_us_per_chunk: has_process.then(|| cpu_us as f64 / window_chunks.max(1) as f64),
+            cpu_us_per_chunk: (has_process && window_chunks > 0).then(|| cpu_us as f64 / window_chunks as f64),
             p50_us: outcome.latency.quantile_us(0.5),
             p99_us: outcome.latency.quantile_us(0.99),
             max_us: outcome.latency.max_us(),
             memory_idle,
             memory_plateau,
-            memory_bytes_per_stream: (has_process && scenario.is_paced())
+            memory_bytes_per_stream: (has_process && scenario.has_memory_a_stream())
                 .then(|| grown_bytes / scenario.streams as f64),
             foreign_cpu_share: foreign_us as f64 / 1e6 / window_s.max(1e-9),
             received: outcome.received,

@@ -63,7 +63,7 @@ pub struct ScenarioReport {
 /// One side of one scenario.
 #[derive(Debug, Serialize)]
 pub struct SideReport {
-    /// `nginx`, `thinkwire`, `thinkwire-postgres` or `direct`.
+    /// `nginx`, `thinkwire`, `thinkwire-postgres`, the last two with `-ws` for WebSockets, or `direct`.
     pub side: &'static str,
     /// CPU time of the whole side a chunk.
     pub cpu_us_per_chunk: Option<Spread>,
@@ -122,10 +122,21 @@ pub fn postgres_to_sqlite_cpu(sides: &[SideReport]) -> Option<f64> {
     Some(median("thinkwire-postgres")? / median("thinkwire").filter(|cpu| *cpu > 0.0)?)
 }
 
+/// CPU time a chunk over WebSockets as a multiple of that over SSE, on the same database.
+pub fn ws_to_sse_cpu(sides: &[SideReport]) -> Option<f64> {
+    let median = |name| sides.iter().find(|side| side.side == name)?.cpu_us_per_chunk.map(|cpu| cpu.median);
+    [("thinkwire-ws", "thinkwire"), ("thinkwire-ws-postgres", "thinkwire-postgres")]
+        .into_iter()
+        .find_map(|(ws, sse)| Some(median(ws)? / median(sse).filter(|cpu| *cpu > 0.0)?))
+}
+
+/// The sides that may be the candidate: the usual one first, and WebSockets where a scenario is about them.
+const CANDIDATES: [&str; 4] = ["thinkwire-ws", "thinkwire-ws-postgres", "thinkwire", "thinkwire-postgres"];
+
 /// Compares the candidate with the yardstick; bars that lack a figure are left out.
 pub fn verdicts(scenario: &Scenario, sides: &[SideReport]) -> Vec<Verdict> {
     let side = |name| sides.iter().find(|side| side.side == name);
-    let Some(candidate) = side("thinkwire").or_else(|| side("thinkwire-postgres")) else { return Vec::new() };
+    let Some(candidate) = CANDIDATES.into_iter().find_map(side) else { return Vec::new() };
     let yardstick = side("nginx");
     let median = |spread: Option<Spread>| spread.map(|spread| spread.median);
     let (cpu, p99) = (median(candidate.cpu_us_per_chunk), median(candidate.p99_us));
@@ -142,6 +153,12 @@ pub fn verdicts(scenario: &Scenario, sides: &[SideReport]) -> Vec<Verdict> {
     if let (Some(over_us), Some(p99), Some(nginx)) = (scenario.bars.p99_over_us, p99, nginx_p99) {
         verdicts.push(Verdict::new(format!("p99, µs (nginx + {over_us})"), p99, nginx + over_us));
     }
+    if let (Some(limit), Some(p99)) = (scenario.bars.p99_us, p99) {
+        verdicts.push(Verdict::new("p99, µs".into(), p99, limit));
+    }
+    if let (Some(limit), Some(ratio)) = (scenario.bars.sse_ratio, ws_to_sse_cpu(sides)) {
+        verdicts.push(Verdict::new("CPU a chunk over /ws, × SSE".into(), ratio, limit));
+    }
     let memory = median(candidate.memory_bytes_per_stream);
     if let (Some(limit), Some(bytes)) = (scenario.bars.memory_bytes_per_stream, memory) {
         verdicts.push(Verdict::new("memory a stream, KiB".into(), bytes / 1024.0, limit / 1024.0));
@@ -155,7 +172,7 @@ pub fn verdicts(scenario: &Scenario, sides: &[SideReport]) -> Vec<Verdict> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::Bars;
+    use crate::scenario::{Bars, Doing};
 
     fn side(side: &'static str, cpu: f64) -> SideReport {
         let cpu_us_per_chunk = Spread::of([cpu]);
@@ -163,9 +180,18 @@ mod tests {
     }
 
     fn scenario() -> Scenario {
-        let bars =
-            Bars { cpu_ratio: Some(1.3), cpu_us_per_chunk: None, p99_over_us: None, memory_bytes_per_stream: None };
-        Scenario { name: "x", streams: 1, every_us: 1, window_s: 1, unpaced_chunks: 0, batch: 1, bars }
+        let bars = Bars { cpu_ratio: Some(1.3), sse_ratio: Some(1.2), ..Bars::NONE };
+        let doing = Doing::Streams;
+        Scenario { name: "x", doing, streams: 1, every_us: 1, window_s: 1, unpaced_chunks: 0, batch: 1, bars }
+    }
+
+    #[test]
+    fn both_ways_are_compared_where_both_ran() {
+        let sides = [side("thinkwire", 20.0), side("thinkwire-ws", 23.0)];
+        let found: Vec<_> = verdicts(&scenario(), &sides).into_iter().map(|v| (v.measured, v.limit, v.held)).collect();
+        assert_eq!(found, [(1.15, 1.2, true)]);
+        assert_eq!(ws_to_sse_cpu(&sides[1..]), None);
+        assert_eq!(ws_to_sse_cpu(&[side("thinkwire", 20.0), side("thinkwire-ws-postgres", 23.0)]), None);
     }
 
     #[test]

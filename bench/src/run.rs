@@ -13,14 +13,11 @@ use crate::gateway::Gateway;
 use crate::measure::{Measurement, Running, measure};
 use crate::nginx;
 use crate::report::{GatewaySetup, Report, ScenarioReport, Setup, SideReport, postgres_to_sqlite_cpu, verdicts};
-use crate::scenario::{Name, Scenario, Sizes};
+use crate::scenario::{Doing, Name, Scenario, Sizes};
 use crate::store::{Kind, Storage, StoreArgs, Stores};
 use crate::stream::Api;
 use crate::temp::TempDir;
 use crate::{sys, table, upstream};
-
-/// Each stream takes two descriptors of a relay; the rest is for everything else.
-const SPARE_FILES: u64 = 256;
 
 /// Flags of `thinkwire-bench run`.
 #[derive(Debug, Args)]
@@ -64,7 +61,7 @@ enum SideArg {
     /// Nobody: the floor of the latency.
     Direct,
     Nginx,
-    /// A side for each of `--stores`.
+    /// A side for each of `--stores`; over SSE or WebSockets, or both, as a scenario says.
     Thinkwire,
 }
 
@@ -74,6 +71,8 @@ enum Side {
     Direct,
     Nginx,
     Thinkwire(Kind),
+    /// The same over WebSockets.
+    ThinkwireWs(Kind),
 }
 
 impl Side {
@@ -84,11 +83,23 @@ impl Side {
             Self::Nginx => "nginx",
             Self::Thinkwire(Kind::Sqlite) => "thinkwire",
             Self::Thinkwire(Kind::Postgres) => "thinkwire-postgres",
+            Self::ThinkwireWs(Kind::Sqlite) => "thinkwire-ws",
+            Self::ThinkwireWs(Kind::Postgres) => "thinkwire-ws-postgres",
         }
     }
 
     fn is_gateway(self) -> bool {
-        matches!(self, Self::Thinkwire(_))
+        matches!(self, Self::Thinkwire(_) | Self::ThinkwireWs(_))
+    }
+
+    /// What becomes of this side in a scenario: others than the gateway know no WebSockets.
+    fn within(self, doing: Doing) -> Vec<Self> {
+        match (doing, self) {
+            (Doing::Streams, side) => vec![side],
+            (Doing::StreamsBothWays, Self::Thinkwire(kind)) => vec![self, Self::ThinkwireWs(kind)],
+            (Doing::Fanout | Doing::Idle { .. }, Self::Thinkwire(kind)) => vec![Self::ThinkwireWs(kind)],
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -96,12 +107,17 @@ impl Side {
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let open_files = sys::raise_open_files().context("raising the limit of open files")?;
     let names = if args.scenarios.is_empty() { Name::ALL.to_vec() } else { args.scenarios.clone() };
-    let scenarios: Vec<_> = names.iter().map(|&name| Scenario::new(name, &args.sizes, args.quick)).collect();
-    for Scenario { name, streams, .. } in &scenarios {
-        let needed = streams * 2 + SPARE_FILES;
-        if needed > open_files {
+    let mut scenarios: Vec<_> = names.iter().map(|&name| Scenario::new(name, &args.sizes, args.quick)).collect();
+    for scenario in &mut scenarios {
+        let (name, needed) = (scenario.name, scenario.open_files());
+        if needed <= open_files {
+            continue;
+        }
+        if !matches!(scenario.doing, Doing::Idle { .. }) || open_files <= Scenario::SPARE_FILES {
             return Err(format!("{name} needs {needed} open files, the hard limit is {open_files}").into());
         }
+        scenario.streams = open_files - Scenario::SPARE_FILES;
+        eprintln!("{name}: {} sockets, because the hard limit of open files is {open_files}", scenario.streams);
     }
     let sides = sides(args)?;
     let rounds = args.rounds.unwrap_or(if args.quick { 1 } else { 5 }).max(1);
@@ -117,6 +133,11 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         Bench { args, temp: temp.path(), upstream: &mut upstream, upstream_address, stores: &mut stores, started: 0 };
     let mut reports = Vec::new();
     for scenario in scenarios {
+        let sides: Vec<Side> = sides.iter().flat_map(|side| side.within(scenario.doing)).collect();
+        if sides.is_empty() {
+            eprintln!("{}: left out, because none of the sides can do it", scenario.name);
+            continue;
+        }
         let sides = bench.scenario(&scenario, &sides, rounds)?;
         let verdicts = verdicts(&scenario, &sides);
         let postgres_to_sqlite_cpu = postgres_to_sqlite_cpu(&sides);
@@ -213,8 +234,11 @@ impl Bench<'_> {
                 let side = sides[index];
                 let what = format!("{} {}, round {} of {rounds}", scenario.name, side.text(), round + 1);
                 let measurement = self.one(scenario, side).context(&what)?;
-                let cpu = measurement.cpu_us_per_chunk.map_or("–".into(), |cpu| format!("{cpu:.2}"));
-                eprintln!("{what}: {cpu} µs CPU a chunk, p99 {:.0} µs", measurement.p99_us);
+                let cpu = measurement.cpu_us_per_chunk.map(|cpu| format!("{cpu:.2} µs CPU a chunk, "));
+                let memory =
+                    measurement.memory_bytes_per_stream.map(|bytes| format!(", {:.1} KiB each", bytes / 1024.0));
+                let (cpu, memory) = (cpu.unwrap_or_default(), memory.unwrap_or_default());
+                eprintln!("{what}: {cpu}p99 {:.0} µs{memory}", measurement.p99_us);
                 measured[index].push(measurement);
             }
         }
@@ -239,12 +263,18 @@ impl Bench<'_> {
 
     fn start(&mut self, side: Side, dir: &Path) -> Result<(Running, Option<Storage>)> {
         let upstream = self.upstream_address;
-        let Side::Thinkwire(kind) = side else {
-            let (address, child) = match side {
-                Side::Nginx => nginx::start(&self.args.nginx, upstream, dir).map(|(child, at)| (at, Some(child)))?,
-                _ => (upstream, None),
-            };
-            return Ok((Running { address, api: Api::Openai, child, database_pid: None }, None));
+        let (kind, api) = match side {
+            Side::Thinkwire(kind) => (kind, Api::Generate),
+            Side::ThinkwireWs(kind) => (kind, Api::Ws),
+            Side::Direct | Side::Nginx => {
+                let (address, child) = match side {
+                    Side::Nginx => {
+                        nginx::start(&self.args.nginx, upstream, dir).map(|(child, at)| (at, Some(child)))?
+                    }
+                    _ => (upstream, None),
+                };
+                return Ok((Running { address, api: Api::Openai, child, database_pid: None }, None));
+            }
         };
         let (Some(program), Some(stores)) = (&self.args.thinkwire, self.stores.as_mut()) else {
             return Err("there is no gateway to start".into());
@@ -255,6 +285,6 @@ impl Bench<'_> {
         let gateway = Gateway { program, workers: self.args.workers, store_url, settings: "" };
         let (child, address) = gateway.start(upstream, dir)?;
         let database_pid = stores.server_pid().filter(|_| kind == Kind::Postgres);
-        Ok((Running { address, api: Api::Generate, child: Some(child), database_pid }, Some(storage)))
+        Ok((Running { address, api, child: Some(child), database_pid }, Some(storage)))
     }
 }

@@ -107,9 +107,10 @@ fn faults(report: &Report) -> String {
         let name = scenario.scenario.name;
         scenario.sides.iter().flat_map(move |side| side.rounds.iter().map(move |round| (name, side.side, round)))
     });
-    let mut chunks = 0;
+    let (mut chunks, mut answers) = (0, 0);
     for (scenario, side, round) in rounds {
-        chunks += round.received;
+        // An idle scenario has no chunks: what it receives are answers to pings.
+        *if round.window_chunks > 0 { &mut chunks } else { &mut answers } += round.received;
         if round.faults() > 0 {
             let _ = writeln!(
                 text,
@@ -125,6 +126,9 @@ fn faults(report: &Report) -> String {
     if text.is_empty() {
         let _ =
             writeln!(text, "{chunks} chunks: none lost, none doubled, none out of order; every stream ended properly.");
+        if answers > 0 {
+            let _ = writeln!(text, "{answers} idle WebSockets: each answered a ping.");
+        }
     }
     text
 }

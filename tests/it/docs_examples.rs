@@ -2,6 +2,7 @@
 
 mod document;
 mod pattern;
+mod talk;
 
 use thinkwire::event::ErrorCode;
 
@@ -25,6 +26,11 @@ async fn the_examples_of_the_wire_contract_hold() {
         if let Err(difference) = run(&gateway, example, &mut known).await {
             let Ask { method, path, .. } = &example.ask;
             failures.push(format!("docs/protocol.md:{}: {method} {path}\n{difference}\n", example.line));
+        }
+    }
+    for talk in document::talks(DOCUMENT) {
+        if let Err(difference) = talk.hold(&gateway, &mut known).await {
+            failures.push(format!("docs/protocol.md:{}: {}\n{difference}\n", talk.line, talk.path));
         }
     }
     assert!(failures.is_empty(), "{} of {}:\n\n{}", failures.len(), examples.len(), failures.join("\n"));

@@ -49,3 +49,7 @@ mod storm;
 mod support;
 mod unstored_bound;
 mod upstream_faults;
+mod ws_conformance;
+mod ws_faults;
+mod ws_storm;
+mod ws_sync;

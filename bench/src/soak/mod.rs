@@ -6,7 +6,7 @@ mod client;
 mod frames;
 mod load;
 mod report;
-mod rng;
+pub mod rng;
 mod sample;
 mod trend;
 
@@ -167,6 +167,7 @@ fn warm_up(address: SocketAddr) -> Result<()> {
     let plan = relay::Plan {
         address,
         api: Api::Generate,
+        shape: relay::Shape::Streams,
         streams: 1,
         params: params::StreamParams::new(50, 1000),
         ramp: Duration::ZERO,

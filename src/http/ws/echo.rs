@@ -11,10 +11,14 @@ use crate::http::App;
 use crate::http::connections::Kind;
 use crate::http::error::ApiError;
 
+/// Whoever says this shows what a fault of ours does to the others.
+const PANIC: &str = "please panic";
+
 struct Echo;
 
 impl Talk for Echo {
     fn hear(&mut self, text: &str, out: &mut Outbox) {
+        assert!(text != PANIC, "a client asked for a panic");
         out.text(text.as_bytes());
     }
 

@@ -37,12 +37,19 @@ impl Keepalive {
         self.missed = 0;
     }
 
+    /// Whether there is something to be done. Costs one look.
+    pub fn is_due(&self) -> bool {
+        self.timer.is_elapsed()
+    }
+
     /// What is to be done now; wakes this task when there is something.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Beat> {
         std::task::ready!(self.timer.as_mut().poll(cx));
         self.timer.as_mut().reset(Instant::now() + self.every);
-        // The timer has forgotten the task when it fired.
-        cx.waker().wake_by_ref();
+        // The timer has forgotten the task when it fired. Where the time is over again already, it is looked at again.
+        if self.timer.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
         if self.missed >= MAX_MISSED {
             return Poll::Ready(Beat::Dead);
         }

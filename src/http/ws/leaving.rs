@@ -27,6 +27,11 @@ impl Leaving {
         Leaving { phase: PhaseWatch::new(phase), grace_ms, at: None }
     }
 
+    /// Whether the end is in sight. Costs one look at a number.
+    pub fn is_near(&mut self) -> bool {
+        self.phase.now() != Phase::Serving
+    }
+
     /// Ready when the socket is to be closed, with the milliseconds that its client should wait before it comes back. One
     /// that is not idle stays as long as anything runs.
     pub fn poll(&mut self, cx: &mut Context<'_>, is_idle: impl FnOnce() -> bool) -> Poll<u64> {

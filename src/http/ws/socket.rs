@@ -66,6 +66,8 @@ pub struct Socket<T> {
     app: Data<App>,
     /// A close frame was written; nothing comes after it.
     closed: bool,
+    /// Whether the clock and the phase know whom to wake. A body lives in one task, so they need to be told once.
+    registered: bool,
     _handshake: (Session, BoxBody),
 }
 
@@ -84,6 +86,7 @@ impl<T: Talk> Socket<T> {
             open,
             app: app.clone(),
             closed: false,
+            registered: false,
             _handshake: handshake,
         }
     }
@@ -148,6 +151,11 @@ impl<T: Talk> Socket<T> {
 
     /// What has to be done by the clock, and because the process ends.
     fn tend(&mut self, cx: &mut Context<'_>) {
+        // Nothing of it costs a chunk more than two looks.
+        if self.registered && !self.keepalive.is_due() && !self.leaving.is_near() {
+            return;
+        }
+        self.registered = true;
         match self.keepalive.poll(cx) {
             Poll::Ready(Beat::Ping) => self.out.ping(),
             Poll::Ready(Beat::Dead) => return self.close(CloseCode::Policy, "No answer to two pings."),

@@ -1,5 +1,7 @@
 //! Finds the examples in the document: blocks marked `http request`, each followed by one marked `http response`.
 
+use super::talk::Talk;
+
 /// A request and the response that the document promises.
 pub struct Example {
     /// Where the request begins, for messages.
@@ -44,6 +46,15 @@ pub fn examples(markdown: &str) -> Vec<Example> {
     }
     assert!(waiting.is_none(), "the last request has no response");
     found
+}
+
+/// All talks over WebSockets, in order.
+pub fn talks(markdown: &str) -> Vec<Talk> {
+    let talks = blocks(markdown).into_iter().filter_map(|(line, info, text)| {
+        let path = info.strip_prefix("websocket ")?;
+        Some(Talk::parse(line, path.trim(), &text))
+    });
+    talks.collect()
 }
 
 /// The fenced blocks: line number, info string and content.

@@ -18,6 +18,7 @@ pub mod small_disk;
 pub mod sse;
 pub mod steps;
 pub mod upstream;
+pub mod ws;
 
 use std::time::Duration;
 
