@@ -1,5 +1,6 @@
 //! Black-box tests of the gateway: the real binary, real sockets, a scripted provider.
 
+mod agent_steps;
 mod architecture;
 mod bad_input;
 mod cancel;
@@ -28,6 +29,7 @@ mod opaque_responses;
 mod overload;
 mod page;
 mod page_files;
+mod progress;
 mod protocol_faults;
 mod races;
 mod readiness;
