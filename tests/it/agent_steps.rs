@@ -75,7 +75,10 @@ async fn a_client_by_the_contract_is_told_each_step_once_over_a_cut() {
         let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         assert_eq!(told["verdict"], "exact", "{told}");
         let steps = told["steps"].as_array().expect("steps");
-        assert!(steps.iter().all(|step| step["data"]["iteration"] == 1 && step["data"]["timestamp"].is_f64()), "{told}");
+        assert!(
+            steps.iter().all(|step| step["data"]["iteration"] == 1 && step["data"]["timestamp"].is_f64()),
+            "{told}"
+        );
         let all = brief(steps);
         let of = |kind: &str| all.iter().filter(|(known, _)| *known == kind).map(|(_, text)| *text).collect::<String>();
         assert_eq!((of("thought").as_str(), of("final_answer").as_str()), ("Look it up.", "So: 42"));

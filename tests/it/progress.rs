@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::support::chat::Chat;
-use crate::support::gateway::{Gateway, Setup, stream_request};
+use crate::support::gateway::{Gateway, Setup};
 use crate::support::http::Request;
 use crate::support::python;
 use crate::support::steps::Gate;
@@ -37,7 +37,8 @@ async fn listeners_by_the_contract_are_told_their_task_or_all() {
     let Some(venv) = python::venv().await else { return };
     let upstream = Upstream::start().await;
     let gateway = Gateway::start(&upstream).await;
-    upstream.script("m", Chat::answering("Let me see, this is not hard.", "It is forty-two, as everybody knows by now."));
+    upstream
+        .script("m", Chat::answering("Let me see, this is not hard.", "It is forty-two, as everybody knows by now."));
     upstream.script("bad", Chat::new().text("Not all").end());
     let mut listeners = Vec::new();
     for (path, count) in [("/ws/progress", "2"), ("/ws/progress?task_id=build", "1")] {
@@ -78,8 +79,8 @@ async fn a_stream_joins_small_pieces_and_comes_back_without_losing_the_whole() {
     let text = "One two three four five six seven.";
     let spelled = text.split("").filter(|c| !c.is_empty()).fold(Chat::new().reasoning("Count."), Chat::text);
     upstream.script("m", spelled.finish("stop").done());
-    let mut request = stream_request(&json!({"model": "up/m", "prompt": "?", "stream": true, "taskId": "t"}));
-    request.path.push_str("?dialect=ai_progress");
+    let body = json!({"model": "up/m", "prompt": "?", "stream": true, "taskId": "t"});
+    let request = Request::post("/api/generate?dialect=ai_progress", &body);
     let response = gateway.send(&request).await.expect(200);
     let told = events(&response.text());
     assert!(told.iter().all(|(_, name, message)| name == "ai_progress" && message["task_id"] == "t"), "{told:?}");
