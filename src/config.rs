@@ -37,6 +37,8 @@ pub struct Config {
     pub default: DefaultConfig,
     /// Names of the operator's own for `provider/model`, or for several in the order in which they are tried; never none.
     pub aliases: BTreeMap<String, Vec<String>>,
+    /// Agents by their names.
+    pub agents: BTreeMap<String, AgentConfig>,
     /// Providers by their names in front of the slash.
     pub providers: BTreeMap<String, ProviderConfig>,
     /// What is known about models, most specific first: the first row whose pattern matches counts.
@@ -286,6 +288,19 @@ pub struct StreamConfig {
     pub silence_timeout_ms: u64,
     /// How long one generation may take in all, in milliseconds.
     pub total_timeout_ms: u64,
+    /// How many characters of progress events are joined at the least, unless they take too long.
+    pub progress_join_chars: usize,
+    /// For how long they are joined at the most, in milliseconds.
+    pub progress_join_ms: u64,
+}
+
+/// One `[agents.NAME]` table: whom a session of agent steps can talk to.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct AgentConfig {
+    /// An alias or `provider/model`; `None` means the default model.
+    pub model: Option<String>,
+    /// What it is told before every conversation.
+    pub system: Option<String>,
 }
 
 /// `[retry]`.

@@ -19,5 +19,5 @@ mod tests;
 
 pub use budget::{Budget, Share};
 pub use drive::{Deadlines, Job, Part, spawn};
-pub use handle::{Ended, Handle, Identity, MessageEnded, Reader, State};
+pub use handle::{Ended, Handle, Identity, MessageEnded, Reader, State, usual_task};
 pub use running::{Admission, Audience, Most, Running, Starting};

@@ -8,9 +8,9 @@ use ::config::{Value, ValueKind};
 use super::layers::Layered;
 use super::reader::{Mistakes, Section, source_of};
 use super::{
-    ClusterConfig, Config, DefaultConfig, INLINE_SYNTAXES, LimitsConfig, LogConfig, LogFormat, ModelRow, Network,
-    OnDisconnect, ProviderConfig, ReasoningConfig, RetryConfig, ServerConfig, StoreConfig, StreamConfig, Variables,
-    WebSocketConfig, providers,
+    AgentConfig, ClusterConfig, Config, DefaultConfig, INLINE_SYNTAXES, LimitsConfig, LogConfig, LogFormat, ModelRow,
+    Network, OnDisconnect, ProviderConfig, ReasoningConfig, RetryConfig, ServerConfig, StoreConfig, StreamConfig,
+    Variables, WebSocketConfig, providers,
 };
 
 /// A day: no timeout needs more, and sums of such values never overflow.
@@ -38,6 +38,7 @@ pub(super) fn read(layered: Layered, variables: &Variables, protocols: &[&str], 
     if !model.is_empty() && !aliases.contains_key(&model) {
         check_target("default.model", &model, &model_source, &providers, mistakes);
     }
+    let agents = read_agents(root.section("agents"), &aliases, &providers, mistakes);
     let config = Config {
         environment: layered.environment,
         server,
@@ -45,6 +46,7 @@ pub(super) fn read(layered: Layered, variables: &Variables, protocols: &[&str], 
         cluster,
         default: DefaultConfig { model },
         aliases,
+        agents,
         providers,
         models: layered.models.into_iter().filter_map(|row| read_model_row(row, mistakes)).collect(),
         reasoning: read_reasoning(root.section("reasoning")),
@@ -199,6 +201,8 @@ fn read_stream(mut section: Section<'_>) -> StreamConfig {
         first_byte_timeout_ms: section.number("first_byte_timeout_ms", 1..=MAX_MS),
         silence_timeout_ms: section.number("silence_timeout_ms", 1..=MAX_MS),
         total_timeout_ms: section.number("total_timeout_ms", 1..=MAX_MS),
+        progress_join_chars: bytes(section.number("progress_join_chars", 1..=4096)),
+        progress_join_ms: section.number("progress_join_ms", 1..=10_000),
     };
     section.finish();
     stream
@@ -282,6 +286,27 @@ fn read_aliases(
         aliases.insert(name, targets);
     }
     aliases
+}
+
+fn read_agents(
+    section: Section<'_>,
+    aliases: &BTreeMap<String, Vec<String>>,
+    providers: &BTreeMap<String, ProviderConfig>,
+    mistakes: &Mistakes,
+) -> BTreeMap<String, AgentConfig> {
+    let mut agents = BTreeMap::new();
+    for (name, mut section) in section.into_sections() {
+        let model = section.optional_text("model").map(|(model, source)| {
+            if !aliases.contains_key(&model) {
+                check_target(&section.name_of("model"), &model, &source, providers, mistakes);
+            }
+            model
+        });
+        let system = section.optional_text("system").map(|(text, _)| text.trim().to_owned());
+        section.finish();
+        agents.insert(name, AgentConfig { model, system });
+    }
+    agents
 }
 
 /// A model that the configuration itself names must lead somewhere.

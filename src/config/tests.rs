@@ -340,3 +340,20 @@ fn a_database_that_is_not_known_is_a_mistake_that_keeps_its_password() {
     assert_eq!(found.iter().map(|mistake| mistake.key.as_str()).collect::<Vec<_>>(), ["store.url"]);
     assert!(found[0].message.contains("sqlite://PATH") && !found[0].to_string().contains("p@ss"), "{}", found[0]);
 }
+
+#[test]
+fn agents_have_models_that_lead_somewhere() {
+    let config = load(&[]).expect("loads");
+    let researcher = &config.agents["researcher"];
+    assert_eq!(researcher.model, None);
+    assert!(researcher.system.as_deref().is_some_and(|text| text.starts_with("You are a careful researcher.")));
+    assert_eq!((config.stream.progress_join_chars, config.stream.progress_join_ms), (50, 100));
+    let text = "[aliases]\ndeep = \"openai/o3\"\n[agents.a]\nmodel = \"deep\"\n[agents.b]\nmodel = \"demo/thinker\"\n";
+    let config = load_file(text, &[]).expect("loads");
+    assert_eq!(config.agents["a"], AgentConfig { model: Some("deep".to_owned()), system: None });
+    let text =
+        "[agents.a]\nmodel = \"nowhere/x\"\n[agents.b]\nmodell = \"demo/thinker\"\n[stream]\nprogress_join_chars = 0\n";
+    let found = load_file(text, &[]).expect_err("wrong").mistakes;
+    let keys: Vec<&str> = found.iter().map(|mistake| mistake.key.as_str()).collect();
+    assert_eq!(keys, ["agents.a.model", "agents.b.modell", "stream.progress_join_chars"]);
+}

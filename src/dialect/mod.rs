@@ -4,11 +4,16 @@
 
 pub mod batch;
 mod delta;
+mod frames;
 mod joined;
 pub mod native;
 pub mod openai;
 mod payloads;
+pub mod progress;
+pub mod steps;
 pub mod sync;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use joined::Joined;
 pub use payloads::{Payload, Payloads};
@@ -31,6 +36,12 @@ pub struct Source {
 pub trait Dialect {
     /// Takes whole native frames of one message, numbered or not, in their order, and appends what goes out now.
     fn feed(&mut self, source: &Source, frames: &[u8], out: &mut Payloads);
+
+    /// Tells the time, in milliseconds since the epoch, to those that put it into what they say. Before each
+    /// [`Dialect::feed`] and [`Dialect::flush`].
+    fn set_now(&mut self, ms_since_epoch: u64) {
+        let _ = ms_since_epoch;
+    }
 
     /// Appends what is held back.
     fn flush(&mut self, out: &mut Payloads) {

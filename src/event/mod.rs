@@ -149,6 +149,12 @@ pub fn rfc3339(us_since_epoch: i64) -> String {
     time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
+/// The same read back, in milliseconds since the epoch; `None` for what is no such time.
+pub fn ms_of_rfc3339(time: &str) -> Option<u64> {
+    let time = chrono::DateTime::parse_from_rfc3339(time).ok()?;
+    u64::try_from(time.timestamp_millis()).ok()
+}
+
 /// What the gateway itself decided.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

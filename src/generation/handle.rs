@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::event::{ErrorCode, Fault, GenerationId, MessageId, SyncId};
+use crate::event::{ConversationId, ErrorCode, Fault, GenerationId, MessageId, SyncId};
 use crate::journal::{Journal, MessageEnd, MessageStatus};
 
 /// How far a generation is.
@@ -105,6 +105,11 @@ pub struct Identity {
     pub body_hash: [u8; 32],
 }
 
+/// The name of a task to which its client gave none.
+pub fn usual_task(conversation: ConversationId) -> Arc<str> {
+    format!("task_{conversation}").into()
+}
+
 /// What one message of a generation, and the task that makes it, are told from outside.
 #[derive(Debug)]
 struct Making {
@@ -144,6 +149,8 @@ pub struct Handle {
     pub id_is_clients: bool,
     /// The `Idempotency-Key` that leads to it.
     pub key: Option<Arc<str>>,
+    /// The name of its task, for progress events.
+    pub task: Arc<str>,
     /// Where its events are.
     pub journal: Arc<Journal>,
     /// The last number before its first event.
@@ -167,9 +174,11 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// For a generation that is about to start, with the messages that it makes.
+    /// For a generation that is about to start, with the messages that it makes and the name of its task, where the
+    /// client gave one.
     pub fn new(
         identity: Identity,
+        task: Option<&str>,
         messages: &[MessageId],
         reply_to: Option<MessageId>,
         journal: Arc<Journal>,
@@ -180,6 +189,7 @@ impl Handle {
             id,
             id_is_clients,
             key,
+            task: task.map_or_else(|| usual_task(journal.id()), Into::into),
             journal,
             before,
             reply_to,

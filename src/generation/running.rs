@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 
 use super::Handle;
 use super::early::EarlyCancels;
@@ -31,6 +31,8 @@ pub struct Running {
     starting_ids: Vec<Semaphore>,
     starting_keys: Vec<Semaphore>,
     emptied: Notify,
+    /// How many have begun.
+    begun: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -155,7 +157,8 @@ impl Running {
     pub fn new(most: Most) -> Arc<Self> {
         let stripes = || std::iter::repeat_with(|| Semaphore::new(1)).take(STRIPES).collect();
         let (starting_ids, starting_keys) = (stripes(), stripes());
-        Arc::new(Running { most, table: Mutex::default(), starting_ids, starting_keys, emptied: Notify::new() })
+        let (emptied, begun) = (Notify::new(), watch::Sender::new(0));
+        Arc::new(Running { most, table: Mutex::default(), starting_ids, starting_keys, emptied, begun })
     }
 
     /// Lets one request at a time look up and start a generation of a given id or key, so that a repeated request finds
@@ -227,6 +230,8 @@ impl Running {
         handle.join(conversation.audience);
         conversation.handles.push(handle.clone());
         table.running.insert(handle.id, handle);
+        drop(table);
+        self.begun.send_modify(|begun| *begun += 1);
     }
 
     /// Forgets a generation whose end is stored.
@@ -248,6 +253,17 @@ impl Running {
     pub fn of(&self, conversation: ConversationId) -> Vec<Arc<Handle>> {
         let table = self.table.lock();
         table.conversations.get(&conversation).map(|conversation| conversation.handles.clone()).unwrap_or_default()
+    }
+
+    /// Changes whenever a generation begins, so that those who wait for one look again.
+    pub fn begun(&self) -> watch::Receiver<u64> {
+        self.begun.subscribe()
+    }
+
+    /// The generations of the task of that name, or all, that run or have ended and are not stored yet.
+    pub fn of_task(&self, task: Option<&str>) -> Vec<Arc<Handle>> {
+        let table = self.table.lock();
+        table.running.values().filter(|handle| task.is_none_or(|task| *handle.task == *task)).cloned().collect()
     }
 
     /// Counts a reader of the whole conversation until the guard is dropped: it reads every generation that runs there,

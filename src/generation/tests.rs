@@ -158,12 +158,14 @@ impl World {
             generation: id,
             body_hash: [0; 32],
             request_id: "request-1".into(),
+            task_id: None,
             input: vec![input],
             output,
             at_us: 1,
         };
         let handle = Handle::new(
             Identity { id, id_is_clients: true, key: None, body_hash: [0; 32] },
+            None,
             &messages,
             None,
             journal.clone(),

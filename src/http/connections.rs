@@ -21,6 +21,10 @@ pub enum Kind {
     Events,
     /// The sync engine's WebSocket.
     Sync,
+    /// A WebSocket of agent steps.
+    Steps,
+    /// A WebSocket of progress events.
+    Progress,
 }
 
 impl Kind {
@@ -29,6 +33,8 @@ impl Kind {
         match self {
             Kind::Events => "events",
             Kind::Sync => "ws",
+            Kind::Steps => "ws/chat",
+            Kind::Progress => "ws/progress",
         }
     }
 

@@ -75,6 +75,7 @@ pub async fn create(request: HttpRequest, payload: Payload, app: Data<App>) -> R
         updated_at_us: at_us,
         last: SyncId::ZERO,
         trimmed: SyncId::ZERO,
+        external_id: None,
     };
     let id = conversation.id;
     let failed = |error| ApiError::store(&request, &error);

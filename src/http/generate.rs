@@ -9,6 +9,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use tokio::time::Instant;
 
 use super::connections::{Kind, Open};
+use super::dialects::Tasks;
 use super::error::ApiError;
 use super::input::{self, Body, GenerateRequest, Named, Resume};
 use super::launch::{Ask, Launched, Service, launch};
@@ -144,6 +145,7 @@ pub async fn respond(
         Launched::Started(handle, reader) => {
             let waited = received_at.elapsed();
             let patience = Duration::from_millis(app.config.stream.head_wait_ms).saturating_sub(waited);
+            let resume = Resume { after: handle.before, ..resume };
             let cursor = cursor(app, &handle, handle.before);
             let Some(open) = open else {
                 drop(cursor);
@@ -164,7 +166,8 @@ fn cursor(app: &App, handle: &Handle, after: SyncId) -> Cursor {
 }
 
 fn stream(app: &App, handle: &Handle, cursor: Cursor, presence: Presence, open: Open, resume: &Resume) -> HttpResponse {
-    let replay = Replay { verdict: Verdict::Exact, first: Vec::new(), cursor };
+    let tasks = [(handle.id, handle.task.clone())].into();
+    let replay = Replay { verdict: Verdict::Exact, first: Vec::new(), cursor, after: resume.after, tasks };
     let (conversation, generation) = (handle.journal.id(), Some(handle.id));
     let Resume { batch_ms, dialect, .. } = *resume;
     let resumed = None;
@@ -190,7 +193,8 @@ async fn attach(
             let after = resume.after.max(handle.before);
             let presence = Presence::new(seat, Counted::Generation(handle.read()), open.reads(&handle.journal, after));
             handle.head(Duration::from_millis(app.config.stream.head_wait_ms)).await.map_err(refuse)?;
-            stream(app, &handle, cursor(app, &handle, after), presence, open, resume)
+            let from = if resume.dialect.tells_whole() { handle.before } else { after };
+            stream(app, &handle, cursor(app, &handle, from), presence, open, resume)
         }
         (Earlier::Running(handle), None) => {
             let reader = handle.read();
@@ -226,6 +230,8 @@ async fn stored_reading(
         verdict: Verdict::Exact,
         first: Vec::new(),
         cursor: replay::cursor(app, &journal, Scope::Generation(stored.id), resume.after, stored.last),
+        after: resume.after,
+        tasks: Tasks::default(),
     });
     let resumed = (replay.verdict != Verdict::Exact).then_some(resume.after);
     Ok(Reading {

@@ -171,6 +171,7 @@ async fn start(
         idempotency_key: identity.key.clone(),
         body_hash: identity.body_hash,
         request_id: request_id.to_string(),
+        task_id: body.task_id.clone(),
         output,
         at_us,
         input,
@@ -191,7 +192,7 @@ async fn start(
     };
     let parts = begin.output.iter().zip(routes).map(|(output, routes)| Part { start: start(output), routes }).collect();
     let stream = &app.config.stream;
-    let handle = Handle::new(identity, &messages_made, reply_to, journal);
+    let handle = Handle::new(identity, body.task_id.as_deref(), &messages_made, reply_to, journal);
     let reader = handle.read();
     app.running.insert(handle.clone());
     generation::spawn(Job {

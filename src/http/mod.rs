@@ -113,6 +113,8 @@ pub fn routes(config: &mut web::ServiceConfig, base_path: &str) {
             .service(at("/api/models", "GET").route(web::get().to(models::list)))
             .service(openai::routes())
             .service(at("/ws", "GET").route(web::get().to(ws::sync)))
+            .service(at("/ws/chat/{session_id}", "GET").route(web::get().to(ws::chat)))
+            .service(at("/ws/progress", "GET").route(web::get().to(ws::progress)))
             .service(at("/healthz", "GET").route(web::get().to(health::healthz)))
             .service(at("/readyz", "GET").route(web::get().to(health::readyz)))
             .default_service(web::to(models::nowhere)),

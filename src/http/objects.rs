@@ -145,6 +145,9 @@ pub struct ConversationObject {
     pub created_at: String,
     pub updated_at: String,
     pub last_sync_id: SyncId,
+    /// The name that its client gave to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
 }
 
 impl ConversationObject {
@@ -156,6 +159,7 @@ impl ConversationObject {
             created_at: rfc3339(conversation.created_at_us),
             updated_at: rfc3339(conversation.updated_at_us),
             last_sync_id: live.unwrap_or(conversation.last),
+            external_id: conversation.external_id,
         }
     }
 }

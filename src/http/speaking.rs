@@ -27,6 +27,7 @@ impl Speaking {
     pub fn feed(&mut self, source: &Source, frames: &[u8]) -> &mut Payloads {
         let was_holding = self.dialect.is_holding();
         let before = self.payloads.len();
+        self.dialect.set_now(now_ms());
         self.dialect.feed(source, frames, &mut self.payloads);
         if self.dialect.is_holding() && (!was_holding || self.payloads.len() > before) {
             let until = Instant::now() + self.patience;
@@ -40,6 +41,7 @@ impl Speaking {
 
     /// All that was held back.
     pub fn flush(&mut self) -> &mut Payloads {
+        self.dialect.set_now(now_ms());
         self.dialect.flush(&mut self.payloads);
         &mut self.payloads
     }
@@ -54,4 +56,8 @@ impl Speaking {
             Poll::Pending => None,
         }
     }
+}
+
+fn now_ms() -> u64 {
+    u64::try_from(chrono::Utc::now().timestamp_millis()).unwrap_or(0)
 }

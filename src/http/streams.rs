@@ -35,13 +35,13 @@ pub struct Reading {
 /// The response.
 pub fn respond(app: &App, reading: Reading) -> HttpResponse {
     let Reading { conversation, generation, replay, resumed, batch_ms, dialect, presence, open } = reading;
-    let Replay { verdict, first: told, cursor } = replay;
+    let Replay { verdict, first: told, cursor, after, tasks } = replay;
     let ending = Ending::new(app.phase.subscribe());
     let ending = if generation.is_some() { ending } else { ending.endless() };
     let ending = if dialect.is_resumed() { ending } else { ending.wordless() };
     let frame = Frame { heartbeat_ms: app.config.stream.heartbeat_ms, presence, open, ending };
     let mut head = sse::head(conversation, generation);
-    if let Some(speaking) = dialect.speaking() {
+    if let Some(speaking) = dialect.speaking(app, after, tasks) {
         let shape = Shape::Spoken(Box::new(speaking), told);
         return head.streaming(Events::new(cursor, Vec::new(), shape, frame));
     }

@@ -95,6 +95,8 @@ pub struct Begin {
     pub body_hash: [u8; 32],
     /// The request that started it.
     pub request_id: String,
+    /// The name of its task, where the request gave one.
+    pub task_id: Option<String>,
     /// The messages that the client sent.
     pub input: Vec<InputMessage>,
     /// The messages that models are about to make.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::error::{StatementError, StoreError};
-use super::model::{StoredConversation, StoredGeneration, StoredMessage, StoredRun};
+use super::model::{External, StoredConversation, StoredGeneration, StoredMessage, StoredRun, StoredTurn};
 use super::node::Node;
 use super::postgres::Postgres;
 use super::queries;
@@ -174,6 +174,19 @@ impl Store for SqlStore {
         on!(self, read, |conn| read::conversation(conn, id))
     }
 
+    async fn external(&self, external: External) -> Result<Option<StoredConversation>, StoreError> {
+        on!(self, read, |conn| read::external(conn, &external))
+    }
+
+    async fn enter_external(&self, external: External) -> Result<StoredConversation, StoreError> {
+        // Mostly it is there, and nothing needs to be written.
+        if let Some(known) = self.external(external.clone()).await? {
+            return Ok(known);
+        }
+        let (node, id, at_us) = (self.node.clone(), ConversationId::new(), now_us());
+        on!(self, write, |conn| write::external(conn, &external, id, at_us, &node))
+    }
+
     async fn conversations(&self, after: Option<ListPlace>, limit: u32) -> Result<Vec<StoredConversation>, StoreError> {
         on!(self, read, |conn| read::conversations(conn, after, limit))
     }
@@ -197,6 +210,14 @@ impl Store for SqlStore {
 
     async fn content_bytes(&self, conversation: ConversationId) -> Result<usize, StoreError> {
         on!(self, read, |conn| read::content_bytes(conn, conversation))
+    }
+
+    async fn turns(&self, conversation: ConversationId) -> Result<Vec<StoredTurn>, StoreError> {
+        on!(self, read, |conn| read::turns(conn, conversation))
+    }
+
+    async fn task_ids(&self, conversation: ConversationId) -> Result<Vec<(GenerationId, String)>, StoreError> {
+        on!(self, read, |conn| read::task_ids(conn, conversation))
     }
 
     async fn generation(&self, id: GenerationId) -> Result<Option<StoredGeneration>, StoreError> {

@@ -32,7 +32,7 @@ use async_trait::async_trait;
 pub use database::SqlStore;
 pub use error::StoreError;
 pub use lease::Lease;
-pub use model::{StoredConversation, StoredGeneration, StoredMessage, StoredRun};
+pub use model::{External, StoredConversation, StoredGeneration, StoredMessage, StoredRun, StoredTurn};
 pub use node::Node;
 pub use open::{OpenError, OpenSettings, open};
 pub use recorder::{Recorder, RecorderSettings};
@@ -62,6 +62,13 @@ pub trait Store: Pages {
     /// One conversation.
     async fn conversation(&self, id: ConversationId) -> Result<Option<StoredConversation>, StoreError>;
 
+    /// The conversation of that name, where there is one.
+    async fn external(&self, external: External) -> Result<Option<StoredConversation>, StoreError>;
+
+    /// The same, and a new one where there is none: requests that come at the same moment, in whichever process, get the
+    /// same.
+    async fn enter_external(&self, external: External) -> Result<StoredConversation, StoreError>;
+
     /// Conversations, newest change first, those after `after`.
     async fn conversations(&self, after: Option<ListPlace>, limit: u32) -> Result<Vec<StoredConversation>, StoreError>;
 
@@ -80,6 +87,12 @@ pub trait Store: Pages {
 
     /// How much all messages of a conversation are together, in bytes, without reading them.
     async fn content_bytes(&self, conversation: ConversationId) -> Result<usize, StoreError>;
+
+    /// Where the messages of models begin and end in a conversation, in their order.
+    async fn turns(&self, conversation: ConversationId) -> Result<Vec<StoredTurn>, StoreError>;
+
+    /// The generations of a conversation to whose tasks a client gave names.
+    async fn task_ids(&self, conversation: ConversationId) -> Result<Vec<(GenerationId, String)>, StoreError>;
 
     /// One generation with the messages that it made.
     async fn generation(&self, id: GenerationId) -> Result<Option<StoredGeneration>, StoreError>;

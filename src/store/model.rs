@@ -8,6 +8,24 @@ use crate::event::{
 };
 use crate::journal::{MessageError, MessageStatus, Run};
 
+/// The name that a client of another habit gives to a conversation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct External {
+    /// What such clients call it: names of different kinds never mean the same conversation.
+    pub kind: &'static str,
+    /// The name.
+    pub id: String,
+}
+
+/// When a message that a model made began and ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StoredTurn {
+    /// The number of its first event; `None` while it is being made.
+    pub first: Option<SyncId>,
+    /// The number of its terminal event, once the generation is over.
+    pub last: Option<SyncId>,
+}
+
 /// A conversation as it is kept.
 #[derive(Clone, PartialEq, Debug)]
 pub struct StoredConversation {
@@ -23,6 +41,8 @@ pub struct StoredConversation {
     pub last: SyncId,
     /// Exact events up to this number are no longer kept.
     pub trimmed: SyncId,
+    /// The name that its client gave to it, where it came with one.
+    pub external_id: Option<String>,
 }
 
 /// A message as it is kept.
@@ -110,6 +130,8 @@ pub struct StoredGeneration {
     pub body_hash: Vec<u8>,
     /// The request that started it.
     pub request_id: String,
+    /// The name of its task, where the request gave one.
+    pub task_id: Option<String>,
     /// Microseconds since the epoch.
     pub created_at_us: i64,
     /// The number of its final terminal event.

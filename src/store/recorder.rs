@@ -363,8 +363,15 @@ mod tests {
         let mut journals = Vec::new();
         for _ in 0..2 {
             let (id, zero) = (ConversationId::new(), SyncId::ZERO);
-            let conversation =
-                StoredConversation { id, title: None, created_at_us: 1, updated_at_us: 1, last: zero, trimmed: zero };
+            let conversation = StoredConversation {
+                id,
+                title: None,
+                created_at_us: 1,
+                updated_at_us: 1,
+                last: zero,
+                trimmed: zero,
+                external_id: None,
+            };
             store.create_conversation(conversation).await.expect("made");
             journals.push(registry.open(id).await.expect("readable").expect("a journal"));
         }

@@ -193,6 +193,8 @@ pub struct ConversationRow {
     pub trimmed_sync_id: i64,
     pub owner_node: Option<String>,
     pub owner_epoch: i64,
+    pub external_id: Option<String>,
+    pub external_kind: Option<String>,
 }
 
 impl From<ConversationRow> for StoredConversation {
@@ -204,6 +206,7 @@ impl From<ConversationRow> for StoredConversation {
             updated_at_us: row.updated_at.0,
             last: sync_id(row.last_sync_id),
             trimmed: sync_id(row.trimmed_sync_id),
+            external_id: row.external_id,
         }
     }
 }
@@ -219,6 +222,7 @@ pub struct GenerationRow {
     pub request_id: String,
     pub created_at: TimeUs,
     pub last_sync_id: Option<i64>,
+    pub task_id: Option<String>,
 }
 
 impl GenerationRow {
@@ -232,6 +236,7 @@ impl GenerationRow {
             request_id: begin.request_id.clone(),
             created_at: TimeUs(begin.at_us),
             last_sync_id: None,
+            task_id: begin.task_id.as_deref().map(|task| clean(task).into_owned()),
         }
     }
 
@@ -243,6 +248,7 @@ impl GenerationRow {
             idempotency_key: self.idempotency_key,
             body_hash: self.body_hash,
             request_id: self.request_id,
+            task_id: self.task_id,
             created_at_us: self.created_at.0,
             last: self.last_sync_id.map(sync_id),
             messages,

@@ -36,6 +36,7 @@ table! {
         created_at -> SqlTime,
         ended_at -> Nullable<SqlTime>,
         last_sync_id -> Nullable<BigInt>,
+        task_id -> Nullable<Text>,
     }
 }
 

@@ -10,8 +10,8 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 
 use super::{
-    ListPlace, OpenError, OpenSettings, SqlStore, Store, StoreError, StoredConversation, StoredGeneration,
-    StoredMessage, StoredRun, open,
+    External, ListPlace, OpenError, OpenSettings, SqlStore, Store, StoreError, StoredConversation, StoredGeneration,
+    StoredMessage, StoredRun, StoredTurn, open,
 };
 use crate::event::{ConversationId, GenerationId, MessageId, SyncId};
 use crate::journal::{Origin, Pages, PagesError, Run, Unrecorded};
@@ -138,6 +138,14 @@ impl Store for Scripted {
         self.inner.conversation(id).await
     }
 
+    async fn external(&self, external: External) -> Result<Option<StoredConversation>, StoreError> {
+        self.inner.external(external).await
+    }
+
+    async fn enter_external(&self, external: External) -> Result<StoredConversation, StoreError> {
+        self.inner.enter_external(external).await
+    }
+
     async fn conversations(&self, after: Option<ListPlace>, limit: u32) -> Result<Vec<StoredConversation>, StoreError> {
         self.inner.conversations(after, limit).await
     }
@@ -160,6 +168,14 @@ impl Store for Scripted {
 
     async fn content_bytes(&self, conversation: ConversationId) -> Result<usize, StoreError> {
         self.inner.content_bytes(conversation).await
+    }
+
+    async fn turns(&self, conversation: ConversationId) -> Result<Vec<StoredTurn>, StoreError> {
+        self.inner.turns(conversation).await
+    }
+
+    async fn task_ids(&self, conversation: ConversationId) -> Result<Vec<(GenerationId, String)>, StoreError> {
+        self.inner.task_ids(conversation).await
     }
 
     async fn generation(&self, id: GenerationId) -> Result<Option<StoredGeneration>, StoreError> {

@@ -68,6 +68,9 @@ macro_rules! whole_suite {
             suite::a_refused_commit_leaves_nothing_behind,
             suite::the_end_of_a_message_that_is_gone_is_refused,
             suite::a_nul_in_any_text_is_no_reason_to_refuse_it,
+            suite::a_name_of_a_client_leads_to_one_conversation,
+            suite::a_generation_goes_on_in_a_conversation_that_was_entered,
+            suite::turns_and_the_names_of_tasks_are_known,
             suite::a_failed_attempt_whose_rows_are_stored_twice_is_kept_once,
             suite::a_key_leads_to_its_latest_generation_until_that_fails_or_is_too_old,
             recovery::a_generation_of_which_only_its_rows_are_stored_ends_as_interrupted,
@@ -121,6 +124,10 @@ impl Talk {
     }
 
     fn begin_in(journal: &Arc<Journal>, new_conversation: bool, models: usize) -> Self {
+        Talk::begin_as(journal, new_conversation, models, None)
+    }
+
+    fn begin_as(journal: &Arc<Journal>, new_conversation: bool, models: usize, task: Option<&str>) -> Self {
         let input = InputMessage {
             id: MessageId::new(),
             role: Role::User,
@@ -141,6 +148,7 @@ impl Talk {
             generation: GenerationId::new(),
             body_hash: [7; 32],
             request_id: "request-1".into(),
+            task_id: task.map(str::to_owned),
             input: vec![input],
             output: output.collect(),
             at_us: chrono::Utc::now().timestamp_micros(),

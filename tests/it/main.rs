@@ -1,5 +1,6 @@
 //! Black-box tests of the gateway: the real binary, real sockets, a scripted provider.
 
+mod agent_steps;
 mod architecture;
 mod bad_input;
 mod cancel;
@@ -31,6 +32,7 @@ mod openai_clients;
 mod overload;
 mod page;
 mod page_files;
+mod progress;
 mod protocol_faults;
 mod races;
 mod readiness;

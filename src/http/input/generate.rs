@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::config::OnDisconnect;
+use crate::config::{AgentConfig, OnDisconnect};
 use crate::event::{ChatMessage, ConversationId, ErrorCode, Fault, GenerationId, ModelRequest, ReasoningEffort, Role};
 
 const MAX_METADATA_PAIRS: usize = 16;
@@ -51,6 +51,9 @@ pub struct GenerateRequest {
     pub task_id: Option<String>,
     #[serde(default, deserialize_with = "or_default")]
     pub metadata: BTreeMap<String, String>,
+    /// What the model is told before the conversation, which does not hold it.
+    #[serde(skip)]
+    pub instructions: Option<String>,
 }
 
 /// The little of a body that says whether it may belong to a generation that runs. Reading it keeps nothing else.
@@ -134,6 +137,17 @@ impl GenerateRequest {
         self.prompt.as_ref().map_or(0, String::len) + messages.sum::<usize>()
     }
 
+    /// What somebody says to an agent: a model with instructions.
+    pub fn to_agent(prompt: String, agent: &AgentConfig, use_reasoning: Option<bool>) -> Self {
+        GenerateRequest {
+            prompt: Some(prompt),
+            model: agent.model.clone(),
+            instructions: agent.system.clone(),
+            use_reasoning,
+            ..GenerateRequest::default()
+        }
+    }
+
     /// Checks what types alone do not say.
     pub fn check(&self) -> Result<(), Fault> {
         let wrong = |message: &str| Err(Fault::new(ErrorCode::InvalidRequest, message));
@@ -197,7 +211,10 @@ impl GenerateRequest {
     }
 
     /// What a provider is asked with these messages, whichever model of it.
-    pub fn model_request(&self, messages: Vec<ChatMessage>) -> ModelRequest {
+    pub fn model_request(&self, mut messages: Vec<ChatMessage>) -> ModelRequest {
+        if let Some(instructions) = &self.instructions {
+            messages.insert(0, ChatMessage::text(Role::System, instructions.clone()));
+        }
         ModelRequest {
             model: String::new(),
             messages,

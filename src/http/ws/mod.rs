@@ -8,8 +8,11 @@ mod inbox;
 mod keepalive;
 mod leaving;
 mod outbox;
+mod progress;
 mod rate;
 mod socket;
+mod steps;
+mod subscription;
 mod sync;
 
 use actix_web::web::{Data, Payload};
@@ -28,6 +31,8 @@ use std::rc::Rc;
 
 #[cfg(debug_assertions)]
 pub use self::echo::echo;
+pub use self::progress::progress;
+pub use self::steps::chat;
 
 /// The subprotocols that are answered with when a client offers them.
 const SUBPROTOCOLS: &[&str] = &["thinkwire.v1"];

@@ -1,15 +1,16 @@
 //! The statements that read.
 
 use diesel::prelude::{
-    BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, QueryResult, SelectableHelper,
+    BoolExpressionMethods, ExpressionMethods, NullableExpressionMethods, OptionalExtension, QueryDsl, QueryResult,
+    SelectableHelper,
 };
 use diesel::sql_types::{BigInt, Binary, Integer, Nullable};
 
 use super::{CONTENT_BYTES, Conn, RunQueryDsl};
 use crate::event::{ConversationId, GenerationId, MessageId, SyncId};
 use crate::store::ListPlace;
-use crate::store::model::{StoredConversation, StoredGeneration, StoredMessage, StoredRun};
-use crate::store::rows::{BatchRow, ConversationRow, GenerationRow, MessageRow, number};
+use crate::store::model::{External, StoredConversation, StoredGeneration, StoredMessage, StoredRun, StoredTurn};
+use crate::store::rows::{BatchRow, ConversationRow, GenerationRow, MessageRow, clean, number, sync_id};
 use crate::store::schema::{conversations, event_batches, generations, messages};
 use crate::store::types::{Id, TimeUs};
 
@@ -67,6 +68,40 @@ pub async fn conversation(conn: &mut Conn, id: ConversationId) -> QueryResult<Op
     let row = conversations::table.find(Id::from(id)).select(ConversationRow::as_select());
     let row = done!(row.first(conn)).optional()?;
     Ok(row.map(Into::into))
+}
+
+/// The conversation of that name.
+pub async fn external(conn: &mut Conn, external: &External) -> QueryResult<Option<StoredConversation>> {
+    let row = conversations::table
+        .filter(conversations::external_kind.eq(external.kind))
+        .filter(conversations::external_id.eq(clean(&external.id)))
+        .filter(conversations::owner.is_null())
+        .select(ConversationRow::as_select());
+    let row = done!(row.first(conn)).optional()?;
+    Ok(row.map(Into::into))
+}
+
+/// Where the messages of models begin and end, in their order.
+pub async fn turns(conn: &mut Conn, id: ConversationId) -> QueryResult<Vec<StoredTurn>> {
+    let rows = messages::table
+        .filter(messages::conversation_id.eq(Id::from(id)))
+        .filter(messages::model.is_not_null())
+        .order((messages::created_at.asc(), messages::place.asc()))
+        .select((messages::first_sync_id, messages::last_sync_id));
+    let rows: Vec<(Option<i64>, Option<i64>)> = done!(rows.load(conn))?;
+    let turn =
+        |(first, last): (Option<i64>, Option<i64>)| StoredTurn { first: first.map(sync_id), last: last.map(sync_id) };
+    Ok(rows.into_iter().map(turn).collect())
+}
+
+/// The generations whose tasks have names of their own.
+pub async fn task_ids(conn: &mut Conn, id: ConversationId) -> QueryResult<Vec<(GenerationId, String)>> {
+    let rows = generations::table
+        .filter(generations::conversation_id.eq(Id::from(id)))
+        .filter(generations::task_id.is_not_null())
+        .select((generations::id, generations::task_id.assume_not_null()));
+    let rows: Vec<(Id, String)> = done!(rows.load(conn))?;
+    Ok(rows.into_iter().map(|(id, task)| (id.into(), task)).collect())
 }
 
 /// Conversations, newest change first.

@@ -8,7 +8,7 @@ use super::{Conn, RunQueryDsl, nodes, read};
 use crate::event::{ConversationId, SyncId};
 use crate::journal::{Begin, GenerationEnd, MessageEnd, NUMBER_BLOCK, Run, Unrecorded, Write};
 use crate::store::error::StatementError;
-use crate::store::model::StoredConversation;
+use crate::store::model::{External, StoredConversation};
 use crate::store::node::Node;
 use crate::store::rows::{ConversationRow, GenerationRow, MessageEndRow, NewBatchRow, NewMessageRow, clean, number};
 use crate::store::schema::{conversations, event_batches, generations, messages};
@@ -89,7 +89,30 @@ pub fn new_conversation(id: Id, title: Option<String>, at_us: i64, node: &Node) 
         trimmed_sync_id: 0,
         owner_node: Some(node.name.to_string()),
         owner_epoch: node.epoch,
+        external_id: None,
+        external_kind: None,
     }
+}
+
+/// The conversation of that name, made now unless it is there. Of two that make one at the same moment the second waits
+/// for the first, and finds it.
+pub async fn external(
+    conn: &mut Conn,
+    external: &External,
+    id: ConversationId,
+    at_us: i64,
+    node: &Node,
+) -> QueryResult<StoredConversation> {
+    if let Some(known) = read::external(conn, external).await? {
+        return Ok(known);
+    }
+    let row = ConversationRow {
+        external_id: Some(clean(&external.id).into_owned()),
+        external_kind: Some(external.kind.to_owned()),
+        ..new_conversation(Id::from(id), None, at_us, node)
+    };
+    insert!(conn, conversations::table, [row]);
+    read::external(conn, external).await?.ok_or(diesel::result::Error::NotFound)
 }
 
 /// Begins generations, each with the last number that its journal knows of.

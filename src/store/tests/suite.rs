@@ -205,6 +205,7 @@ pub async fn conversations_are_listed_newest_change_first(backend: &dyn Backend)
             updated_at_us: at_us,
             last: SyncId::ZERO,
             trimmed: SyncId::ZERO,
+            external_id: None,
         };
         store.create_conversation(conversation.clone()).await.expect("stored");
         expected.push(conversation);
@@ -325,6 +326,7 @@ pub async fn a_nul_in_any_text_is_no_reason_to_refuse_it(backend: &dyn Backend) 
         idempotency_key: None,
         body_hash: [7; 32],
         request_id: "request-1".into(),
+        task_id: None,
         input: vec![InputMessage {
             id: MessageId::new(),
             role: Role::Tool,
@@ -350,7 +352,15 @@ pub async fn a_nul_in_any_text_is_no_reason_to_refuse_it(backend: &dyn Backend) 
 
     let (id, title) = (ConversationId::new(), Some("ti\0tle".to_owned()));
     let zero = SyncId::ZERO;
-    let titled = StoredConversation { id, title, created_at_us: 1, updated_at_us: 1, last: zero, trimmed: zero };
+    let titled = StoredConversation {
+        id,
+        title,
+        created_at_us: 1,
+        updated_at_us: 1,
+        last: zero,
+        trimmed: zero,
+        external_id: None,
+    };
     store.create_conversation(titled).await.expect("stored");
     let stored = store.conversation(id).await.expect("the store").expect("a conversation");
     assert_eq!(stored.title.as_deref(), Some("ti\u{fffd}tle"));
@@ -368,6 +378,7 @@ pub async fn a_key_leads_to_its_latest_generation_until_that_fails_or_is_too_old
             idempotency_key: Some("key".into()),
             body_hash: [7; 32],
             request_id: "r".to_owned(),
+            task_id: None,
             input: Vec::new(),
             output: Vec::new(),
             at_us,
@@ -422,4 +433,57 @@ pub async fn a_failed_attempt_whose_rows_are_stored_twice_is_kept_once(backend: 
     let kept = store.generation(rekeyed).await.expect("the store").expect("kept");
     assert_eq!((kept.status, kept.messages.len()), (MessageStatus::Error, 2));
     assert_eq!(store.generation(talk.generation()).await.expect("the store"), None, "the id is free");
+}
+
+pub async fn a_name_of_a_client_leads_to_one_conversation(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let external = |kind, id: &str| External { kind, id: id.to_owned() };
+    let session = external("session", "tab-1 🦀");
+    assert_eq!(store.external(session.clone()).await.expect("the store"), None);
+    let (first, second) = tokio::join!(store.enter_external(session.clone()), store.enter_external(session.clone()));
+    let (first, second) = (first.expect("entered"), second.expect("entered"));
+    assert_eq!(first, second);
+    assert_eq!(first.external_id.as_deref(), Some("tab-1 🦀"));
+    assert_eq!(store.external(session.clone()).await.expect("the store").as_ref(), Some(&first));
+    assert_eq!(store.conversation(first.id).await.expect("the store").as_ref(), Some(&first));
+    for other in [external("chat", "tab-1 🦀"), external("session", "tab-2"), external("session", "nul\0")] {
+        let entered = store.enter_external(other.clone()).await.expect("entered");
+        assert_ne!(entered.id, first.id);
+        assert_eq!(store.enter_external(other).await.expect("entered").id, entered.id);
+    }
+    assert!(store.delete_conversation(first.id).await.expect("the store"));
+    assert_eq!(store.external(session.clone()).await.expect("the store"), None);
+    assert_ne!(store.enter_external(session).await.expect("entered").id, first.id);
+}
+
+pub async fn a_generation_goes_on_in_a_conversation_that_was_entered(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let entered = store.enter_external(External { kind: "session", id: "goes-on".into() }).await.expect("entered");
+    let registry = registry(&store);
+    let journal = registry.open(entered.id).await.expect("pages").expect("a journal");
+    let mut talk = Talk::begin_in(&journal, false, 1);
+    talk.say(0, &[text("hi")]);
+    talk.end(0);
+    record(&store, &talk.journal).await.expect("stored");
+    assert_eq!(store.messages(entered.id).await.expect("the store").len(), 2);
+}
+
+pub async fn turns_and_the_names_of_tasks_are_known(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let registry = registry(&store);
+    let mut first = Talk::begin(&registry, 1);
+    first.say(0, &[text("a")]);
+    let last = first.end(0);
+    let mut second = Talk::begin_as(&first.journal, false, 1, Some("build \0 it"));
+    second.say(0, &[text("b")]);
+    record(&store, &first.journal).await.expect("stored");
+    let id = first.journal.id();
+    let turns = store.turns(id).await.expect("the store");
+    let open = StoredTurn { first: None, last: None };
+    assert_eq!(turns, [StoredTurn { first: Some(SyncId::new(1)), last: Some(last) }, open]);
+    let task = "build \u{fffd} it".to_owned();
+    assert_eq!(store.task_ids(id).await.expect("the store"), [(second.generation(), task.clone())]);
+    let stored = store.generation(second.generation()).await.expect("the store").expect("a generation");
+    assert_eq!(stored.task_id, Some(task));
+    assert_eq!(store.turns(ConversationId::new()).await.expect("the store"), []);
 }

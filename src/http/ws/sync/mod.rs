@@ -5,7 +5,6 @@ mod reply;
 mod request;
 mod say;
 mod subscribe;
-mod subscription;
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -15,7 +14,7 @@ use futures_util::future::LocalBoxFuture;
 
 use self::reply::{Reply, Tag};
 use self::request::{Asked, Cancel, Message, Request, Subscribe, Unsubscribe};
-use self::subscription::Subscription;
+use super::subscription::Subscription;
 use super::{Outbox, Talk};
 use crate::dialect::sync::Spelling;
 use crate::event::{ConversationId, ErrorCode, Fault};

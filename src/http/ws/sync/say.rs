@@ -9,13 +9,13 @@ use uuid::Uuid;
 use super::reply::Reply;
 use super::request::Message;
 use super::subscribe::read;
-use super::subscription::{Style, Subscription};
 use crate::dialect::sync::{Features, Spelling};
 use crate::event::{ConversationId, ErrorCode, Fault, MessageId, SyncId};
 use crate::http::connections::Open;
 use crate::http::input;
 use crate::http::launch::{Ask, Launched, Service, launch};
 use crate::http::repeat::{Earlier, Names};
+use crate::http::ws::subscription::{Style, Subscription};
 
 /// Where a message goes.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::reply::Reply;
 use super::request::Subscribe;
-use super::subscription::{Style, Subscription};
 use crate::dialect::sync::{Features, Spelling};
 use crate::event::{ConversationId, ErrorCode, Fault, SyncId};
 use crate::http::connections::Open;
@@ -14,6 +13,7 @@ use crate::http::input::Resume;
 use crate::http::launch::Service;
 use crate::http::replay;
 use crate::http::seats::{Counted, Presence};
+use crate::http::ws::subscription::{Style, Subscription};
 use crate::journal::Journal;
 use crate::store::StoredConversation;
 
@@ -71,6 +71,7 @@ async fn journal(service: &Service, id: ConversationId, may_begin: bool) -> Resu
         updated_at_us: at_us,
         last: SyncId::ZERO,
         trimmed: SyncId::ZERO,
+        external_id: None,
     };
     // One that somebody else begins at this moment stays as it is.
     app.store.create_conversation(conversation).await.map_err(|error| store_fault(request_id, &error))?;

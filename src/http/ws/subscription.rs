@@ -42,13 +42,14 @@ impl Subscription {
             0 => Box::new(dialect),
             _ => Box::new(Joined::new(dialect)),
         };
-        Subscription {
-            conversation: cursor.conversation(),
-            first: first.into_iter(),
-            cursor,
-            speaking: Speaking::new(dialect, Duration::from_millis(style.batch_ms)),
-            presence,
-        }
+        let speaking = Speaking::new(dialect, Duration::from_millis(style.batch_ms));
+        Subscription { conversation: cursor.conversation(), first: first.into_iter(), cursor, speaking, presence }
+    }
+
+    /// Of what `cursor` delivers, in any dialect.
+    pub fn spoken(cursor: Cursor, speaking: Speaking, presence: Presence) -> Self {
+        let first = Vec::new().into_iter();
+        Subscription { conversation: cursor.conversation(), first, cursor, speaking, presence }
     }
 
     /// Which conversation.
@@ -58,7 +59,7 @@ impl Subscription {
 
     /// Writes what there is to read and room for. Ready when nothing more comes, with what went wrong, if anything did.
     pub fn poll(&mut self, cx: &mut Context<'_>, out: &mut Outbox) -> Poll<Option<Fault>> {
-        while out.room() > 0 && out.len() < super::super::socket::WRITE_BYTES {
+        while out.room() > 0 && out.len() < super::socket::WRITE_BYTES {
             if let Some(Told { source, frame }) = self.first.next() {
                 out.payloads(self.speaking.feed(&source, &frame));
                 continue;
