@@ -20,6 +20,7 @@ mod harness;
 mod inline_tags;
 mod limits;
 mod nodes;
+mod one_truth;
 mod opaque_anthropic;
 mod opaque_bedrock;
 mod opaque_cohere;
