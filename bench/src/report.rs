@@ -161,7 +161,7 @@ pub fn verdicts(scenario: &Scenario, sides: &[SideReport]) -> Vec<Verdict> {
     }
     let memory = median(candidate.memory_bytes_per_stream);
     if let (Some(limit), Some(bytes)) = (scenario.bars.memory_bytes_per_stream, memory) {
-        verdicts.push(Verdict::new("memory a stream, KiB".into(), bytes / 1024.0, limit / 1024.0));
+        verdicts.push(Verdict::new("memory each, KiB".into(), bytes / 1024.0, limit / 1024.0));
     }
     if let Some(ratio) = postgres_to_sqlite_cpu(sides) {
         verdicts.push(Verdict::new("CPU a chunk on PostgreSQL, × SQLite".into(), ratio, STORES_RATIO));

@@ -119,7 +119,9 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         scenario.streams = open_files - Scenario::SPARE_FILES;
         eprintln!("{name}: {} sockets, because the hard limit of open files is {open_files}", scenario.streams);
     }
-    let sides = sides(args)?;
+    // nginx need not be there for scenarios that it has no part in.
+    let of_use = |side: &Side| scenarios.iter().any(|scenario| !side.within(scenario.doing).is_empty());
+    let sides: Vec<Side> = sides(args)?.into_iter().filter(of_use).collect();
     let rounds = args.rounds.unwrap_or(if args.quick { 1 } else { 5 }).max(1);
     let setup = setup(args, &sides, rounds)?;
 

@@ -123,12 +123,12 @@ fn faults(report: &Report) -> String {
             );
         }
     }
-    if text.is_empty() {
+    if text.is_empty() && chunks > 0 {
         let _ =
             writeln!(text, "{chunks} chunks: none lost, none doubled, none out of order; every stream ended properly.");
-        if answers > 0 {
-            let _ = writeln!(text, "{answers} idle WebSockets: each answered a ping.");
-        }
+    }
+    if answers > 0 {
+        let _ = writeln!(text, "{answers} idle WebSockets answered a ping.");
     }
     text
 }

@@ -7,6 +7,7 @@ mod delta;
 mod frames;
 mod joined;
 pub mod native;
+pub mod openai;
 mod payloads;
 pub mod progress;
 pub mod steps;

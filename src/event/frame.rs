@@ -160,7 +160,7 @@ fn tool_call_room(call: &ToolCallDelta) -> usize {
 }
 
 /// Cuts `text` at character boundaries into pieces whose JSON form is at most `room` bytes. At least one piece.
-fn pieces(text: &str, room: usize) -> impl Iterator<Item = &str> {
+pub fn pieces(text: &str, room: usize) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
         let text = rest?;

@@ -17,7 +17,7 @@ pub use fault::{ErrorCode, Fault};
 pub use fold::{Fold, ReasoningBlock, Span};
 pub use ids::{ConversationId, GenerationId, MessageId, SyncId};
 pub use opaque::{Opaque, OpaqueForm, Origin, OriginBlock};
-pub use request::{ChatMessage, ModelRequest, ReasoningEffort, Role, ToolCall};
+pub use request::{ChatMessage, ModelRequest, ReasoningEffort, Role, ToolCall, text_or_parts};
 pub use terminal::{Check, Complete, Digest, ErrorEvent, Timing};
 pub use usage::{FinishReason, Usage, UsageSource};
 

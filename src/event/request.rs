@@ -84,10 +84,13 @@ enum Content {
 struct Part {
     #[serde(rename = "type")]
     kind: String,
+    #[serde(alias = "refusal")]
     text: Option<String>,
 }
 
-fn text_or_parts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+/// A content that is a text, `null`, or a list of parts of text, as one text. Of an assistant's message that a client keeps,
+/// a refusal is a part, too. An error names a part of another type.
+pub fn text_or_parts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let parts = match Content::deserialize(deserializer)? {
         Content::Text(text) => return Ok(text.unwrap_or_default()),
         Content::Parts(parts) => parts,
@@ -95,7 +98,7 @@ fn text_or_parts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D
     let mut whole = String::new();
     for part in parts {
         match (part.kind.as_str(), part.text) {
-            ("text" | "input_text" | "output_text", Some(text)) => whole.push_str(&text),
+            ("text" | "input_text" | "output_text" | "refusal", Some(text)) => whole.push_str(&text),
             (kind, _) => {
                 let shown: String = kind.chars().take(32).collect();
                 let message = format!("a part of type {shown:?} is not supported: only text goes to models so far");
@@ -178,6 +181,7 @@ mod tests {
             (r#"{"role":"assistant","content":null}"#, ""),
             (r#"{"role":"assistant"}"#, ""),
             (r#"{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}"#, "ab"),
+            (r#"{"role":"assistant","content":[{"type":"refusal","refusal":"No."}]}"#, "No."),
         ];
         for (json, text) in rows {
             assert_eq!(serde_json::from_str::<ChatMessage>(json).unwrap().content, text, "{json}");

@@ -1,4 +1,4 @@
-//! The dialects that a reader of Server-Sent Events can ask for with `?dialect=`.
+//! The dialects of readers of Server-Sent Events.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use super::App;
 use super::speaking::Speaking;
+use crate::dialect::openai::ChatStream;
 use crate::dialect::progress::{self, Progress, TaskOf};
 use crate::dialect::sync::{Features, Spelling, Sync};
 use crate::dialect::{Dialect, Source};
 use crate::event::{GenerationId, SyncId};
 use crate::generation::usual_task;
 
-/// The names, as given in a query.
+/// Asked for with `?dialect=`, or by the route.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum DialectName {
     /// The events of this project's own contract.
@@ -22,6 +23,11 @@ pub enum DialectName {
     Sync,
     /// Progress events.
     Progress,
+    /// OpenAI's chat completions, on their own route only.
+    OpenAi {
+        /// With token counts at the end.
+        include_usage: bool,
+    },
 }
 
 /// The names of tasks, as far as they are known.
@@ -48,14 +54,18 @@ impl DialectName {
 
     /// An encoder for one reader, who has everything up to `after`; `None` where frames go out as they are.
     pub fn speaking(self, app: &App, after: SyncId, tasks: Tasks) -> Option<Speaking> {
-        match self {
-            DialectName::Native => None,
-            DialectName::Sync => {
-                let dialect: Box<dyn Dialect> = Box::new(Sync::new(Spelling::Camel, Features::ALL));
-                Some(Speaking::new(dialect, Duration::ZERO))
-            }
-            DialectName::Progress => Some(progress(app, after, tasks, false)),
-        }
+        let dialect: Box<dyn Dialect> = match self {
+            DialectName::Native => return None,
+            DialectName::Progress => return Some(progress(app, after, tasks, false)),
+            DialectName::Sync => Box::new(Sync::new(Spelling::Camel, Features::ALL)),
+            DialectName::OpenAi { include_usage } => Box::new(ChatStream::new(include_usage)),
+        };
+        Some(Speaking::new(dialect, Duration::ZERO))
+    }
+
+    /// Whether its readers come back to a stream, and are told when.
+    pub const fn is_resumed(self) -> bool {
+        !matches!(self, DialectName::OpenAi { .. })
     }
 }
 

@@ -80,6 +80,11 @@ impl Ending {
         Ending { endless: true, ..self }
     }
 
+    /// For a client that is told nothing.
+    pub fn wordless(self) -> Self {
+        Ending { told: true, ..self }
+    }
+
     /// What the client is to be told now: once, and only when the end has come into sight. Costs one look at a number.
     pub fn word(&mut self) -> Option<Bytes> {
         if self.phase.now() == Phase::Serving || self.told {
@@ -150,9 +155,11 @@ mod tests {
         let phase = watch::Sender::new(Phase::Serving);
         let mut ending = Ending::new(phase.subscribe());
         let mut endless = Ending::new(phase.subscribe()).endless();
+        let mut wordless = Ending::new(phase.subscribe()).wordless();
         for (next, over) in [(Phase::Draining, false), (Phase::Closing, true)] {
             phase.send_replace(next);
             _ = (ending.word(), endless.word());
+            assert_eq!(wordless.word(), None);
             assert!(!ending.is_over());
             assert_eq!(endless.is_over(), over);
         }

@@ -1,17 +1,44 @@
 //! Faults as HTTP responses: the only place that knows status codes.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ACCEPT, ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use actix_web::http::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde_json::{Value, json};
 
 use super::trace::{AtLimit, RequestId};
+use crate::dialect::openai::ErrorObject;
 use crate::event::{ErrorCode, Fault};
 use crate::journal::PagesError;
 use crate::store::StoreError;
 
 /// How long a client waits where nobody said for how long.
 const DEFAULT_RETRY_AFTER_S: u64 = 1;
+/// Obeyed by OpenAI's clients, which otherwise ask again after every status from 500 on.
+const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// Marks routes, as their data, whose faults have OpenAI's form.
+#[derive(Clone, Copy, Debug)]
+pub struct InOpenAiForm;
+
+/// What a fault's document looks like.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Form {
+    Ours,
+    /// RFC 9457.
+    Problem,
+    OpenAi,
+}
+
+impl Form {
+    fn of(request: &HttpRequest) -> Self {
+        let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        match request.app_data::<InOpenAiForm>() {
+            Some(_) => Form::OpenAi,
+            None if accept.contains("application/problem+json") => Form::Problem,
+            None => Form::Ours,
+        }
+    }
+}
 
 /// A fault before the head of a response, with the request that it answers.
 #[derive(Debug)]
@@ -21,7 +48,7 @@ pub struct ApiError {
     /// The methods that would do, where this one does not.
     allow: Option<&'static str>,
     request_id: String,
-    as_problem: bool,
+    form: Form,
     /// More that the document says.
     details: Option<Box<Value>>,
 }
@@ -29,13 +56,12 @@ pub struct ApiError {
 impl ApiError {
     /// A fault as the answer to `request`.
     pub fn new(request: &HttpRequest, fault: Fault) -> Self {
-        let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         ApiError {
             fault,
             malformed: false,
             allow: None,
             request_id: RequestId::of(request).to_string(),
-            as_problem: accept.contains("application/problem+json"),
+            form: Form::of(request),
             details: None,
         }
     }
@@ -74,8 +100,16 @@ impl ApiError {
         ApiError { details: Some(Box::new(details)), ..self }
     }
 
+    /// The same fault in OpenAI's form, for a request that has not come to its route.
+    #[must_use]
+    pub fn in_openai_form(self) -> Self {
+        ApiError { form: Form::OpenAi, ..self }
+    }
+
     fn status(&self) -> StatusCode {
-        if self.malformed { StatusCode::BAD_REQUEST } else { status(self.fault.code) }
+        // OpenAI does not tell a request that cannot be read from one that has a wrong value.
+        let plain = self.form == Form::OpenAi && self.fault.code == ErrorCode::InvalidRequest;
+        if self.malformed || plain { StatusCode::BAD_REQUEST } else { status(self.fault.code) }
     }
 
     /// The response.
@@ -98,7 +132,14 @@ impl ApiError {
         if let Some(methods) = self.allow {
             response.insert_header((ALLOW, methods));
         }
-        if self.as_problem { self.problem(&mut response, status) } else { self.document(&mut response) }
+        match self.form {
+            Form::Ours => self.document(&mut response),
+            Form::Problem => self.problem(&mut response, status),
+            Form::OpenAi => {
+                response.insert_header((X_SHOULD_RETRY, self.fault.retryable.to_string()));
+                response.json(ErrorObject::new(self.fault.code, &self.fault.message))
+            }
+        }
     }
 
     fn document(&self, response: &mut HttpResponseBuilder) -> HttpResponse {

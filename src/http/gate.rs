@@ -45,12 +45,15 @@ impl Workers {
 pub struct Gate {
     app: OnceLock<Data<App>>,
     health_path: String,
+    /// Below it, faults have OpenAI's form.
+    openai_path: String,
 }
 
 impl Gate {
     /// A closed gate in front of the routes below `base_path`.
     pub fn new(base_path: &str) -> Arc<Self> {
-        Arc::new(Gate { app: OnceLock::new(), health_path: format!("{base_path}/healthz") })
+        let (health_path, openai_path) = (format!("{base_path}/healthz"), format!("{base_path}/v1/"));
+        Arc::new(Gate { app: OnceLock::new(), health_path, openai_path })
     }
 
     /// From now on handlers answer, with `app`. A second call changes nothing.
@@ -73,9 +76,35 @@ impl Gate {
             let fault = Fault::new(ErrorCode::Starting, message);
             let refusal = ApiError::new(request.request(), fault);
             let refusal = refusal.with_details(json!({ "status": "starting", "reason": "starting" }));
+            let is_openai = request.path().starts_with(&self.openai_path);
+            let refusal = if is_openai { refusal.in_openai_form() } else { refusal };
             let response = refusal.response();
             return Ok(request.into_response(response));
         }
         next.call(request).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::middleware::from_fn;
+    use actix_web::test::{TestRequest, call_service, init_service, read_body_json};
+    use serde_json::Value;
+
+    use super::*;
+
+    #[actix_web::test]
+    async fn a_closed_gate_refuses_in_the_form_of_the_route() {
+        let gate = Gate::new("/gate");
+        let app = actix_web::App::new().wrap(from_fn(move |request, next| gate.clone().pass(request, next)));
+        let app = init_service(app).await;
+        for (path, is_openai) in [("/gate/v1/models", true), ("/gate/api/models", false), ("/v1/models", false)] {
+            let response = call_service(&app, TestRequest::get().uri(path).to_request()).await;
+            let should_retry = response.headers().get("x-should-retry").is_some_and(|value| value == "true");
+            let body: Value = read_body_json(response).await;
+            assert_eq!(body["error"]["code"], "starting", "{path}");
+            assert_eq!(body["error"]["type"] == "server_error", is_openai, "{path}");
+            assert_eq!((body["success"].is_null(), should_retry), (is_openai, is_openai), "{path}");
+        }
     }
 }

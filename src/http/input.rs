@@ -16,7 +16,7 @@ use actix_web::web::{BytesMut, Payload};
 use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
 
-pub use generate::{GenerateRequest, Named};
+pub use generate::{GenerateRequest, Named, one_or_many, or_default};
 pub use key::idempotency_key;
 pub use resume::{Resume, dialect, last_event_id, resume};
 

@@ -17,6 +17,7 @@ mod input;
 mod launch;
 mod models;
 mod objects;
+mod openai;
 mod page;
 mod repeat;
 mod replay;
@@ -110,6 +111,7 @@ pub fn routes(config: &mut web::ServiceConfig, base_path: &str) {
             .service(at("/api/conversations/{id}/messages", "GET").route(web::get().to(conversations::messages)))
             .service(at("/api/conversations/{id}/events", "GET").route(web::get().to(conversations::events)))
             .service(at("/api/models", "GET").route(web::get().to(models::list)))
+            .service(openai::routes())
             .service(at("/ws", "GET").route(web::get().to(ws::sync)))
             .service(at("/ws/chat/{session_id}", "GET").route(web::get().to(ws::chat)))
             .service(at("/ws/progress", "GET").route(web::get().to(ws::progress)))

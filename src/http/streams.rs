@@ -38,6 +38,7 @@ pub fn respond(app: &App, reading: Reading) -> HttpResponse {
     let Replay { verdict, first: told, cursor, after, tasks } = replay;
     let ending = Ending::new(app.phase.subscribe());
     let ending = if generation.is_some() { ending } else { ending.endless() };
+    let ending = if dialect.is_resumed() { ending } else { ending.wordless() };
     let frame = Frame { heartbeat_ms: app.config.stream.heartbeat_ms, presence, open, ending };
     let mut head = sse::head(conversation, generation);
     if let Some(speaking) = dialect.speaking(app, after, tasks) {

@@ -68,7 +68,7 @@ async fn run(gateway: &Gateway, example: &Example, known: &mut Known) -> Result<
         }
     }
     if expected.is_stream() {
-        compare_stream(exchange, expected, known).await
+        compare_stream(exchange, &example.ask.path, expected, known).await
     } else {
         compare_document(exchange, expected, known).await
     }
@@ -96,9 +96,14 @@ async fn compare_document(exchange: Exchange, expected: &Answer, known: &mut Kno
         .map_err(|difference| format!("{difference}\nin {actual:#}"))
 }
 
-async fn compare_stream(mut exchange: Exchange, expected: &Answer, known: &mut Known) -> Result<(), String> {
+async fn compare_stream(
+    mut exchange: Exchange,
+    path: &str,
+    expected: &Answer,
+    known: &mut Known,
+) -> Result<(), String> {
     let wanted = StreamPattern::parse(&expected.body)?;
-    let mut parser = Parser::default();
+    let mut parser = if path.starts_with("/v1/") { Parser::of_chunks() } else { Parser::default() };
     let mut frames = Vec::new();
     let difference = loop {
         let difference = |known: &mut Known| wanted.matches(&frames, known).err().unwrap_or_default();

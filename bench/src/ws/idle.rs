@@ -24,7 +24,7 @@ const READ_BYTES: usize = 4096;
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 const POLL: Duration = Duration::from_millis(20);
 /// Time over which the pings are spread, a thousand sockets: an answer shall not wait for the others'.
-const PINGS_SPREAD: Duration = Duration::from_millis(200);
+const PINGS_SPREAD: Duration = Duration::from_millis(500);
 
 /// What to open.
 #[derive(Debug, Clone)]

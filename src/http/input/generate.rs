@@ -19,32 +19,32 @@ const MAX_MODELS: usize = 8;
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GenerateRequest {
-    prompt: Option<String>,
-    messages: Option<Vec<ChatMessage>>,
-    model: Option<String>,
-    models: Option<Vec<String>>,
+    pub prompt: Option<String>,
+    pub messages: Option<Vec<ChatMessage>>,
+    pub model: Option<String>,
+    pub models: Option<Vec<String>>,
     pub stream: Option<bool>,
     #[serde(alias = "conversation_id")]
     pub conversation_id: Option<ConversationId>,
     #[serde(alias = "generation_id")]
     pub generation_id: Option<GenerationId>,
     #[serde(alias = "use_reasoning")]
-    use_reasoning: Option<bool>,
+    pub use_reasoning: Option<bool>,
     #[serde(alias = "reasoning_effort")]
-    reasoning_effort: Option<ReasoningEffort>,
-    temperature: Option<f64>,
+    pub reasoning_effort: Option<ReasoningEffort>,
+    pub temperature: Option<f64>,
     #[serde(alias = "top_p")]
-    top_p: Option<f64>,
+    pub top_p: Option<f64>,
     #[serde(alias = "max_tokens")]
-    max_tokens: Option<u64>,
+    pub max_tokens: Option<u64>,
     #[serde(default, deserialize_with = "one_or_many")]
-    stop: Vec<String>,
-    seed: Option<i64>,
-    tools: Option<Vec<Value>>,
+    pub stop: Vec<String>,
+    pub seed: Option<i64>,
+    pub tools: Option<Vec<Value>>,
     #[serde(alias = "tool_choice")]
-    tool_choice: Option<Value>,
+    pub tool_choice: Option<Value>,
     #[serde(alias = "on_disconnect")]
-    on_disconnect: Option<Disconnect>,
+    pub on_disconnect: Option<Disconnect>,
     #[serde(alias = "batch_ms")]
     pub batch_ms: Option<u64>,
     #[serde(alias = "task_id")]
@@ -53,7 +53,7 @@ pub struct GenerateRequest {
     pub metadata: BTreeMap<String, String>,
     /// What the model is told before the conversation, which does not hold it.
     #[serde(skip)]
-    instructions: Option<String>,
+    pub instructions: Option<String>,
 }
 
 /// The little of a body that says whether it may belong to a generation that runs. Reading it keeps nothing else.
@@ -79,7 +79,7 @@ impl std::io::Write for Hasher {
 }
 
 /// `null` where a field has a default means the default.
-fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+pub fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
@@ -91,7 +91,8 @@ enum OneOrMany {
     Many(Vec<String>),
 }
 
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+/// One text, a list of texts, or `null`.
+pub fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     Ok(match Option::deserialize(deserializer)? {
         None => Vec::new(),
         Some(OneOrMany::One(one)) => vec![one],
@@ -102,7 +103,7 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>
 /// `"continue"`, `"cancel"` or `{"graceMs": n}`.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(untagged, expecting = "onDisconnect is \"continue\", \"cancel\" or {\"graceMs\": n}")]
-enum Disconnect {
+pub enum Disconnect {
     Word(DisconnectWord),
     Grace {
         #[serde(rename = "graceMs", alias = "grace_ms")]
@@ -112,7 +113,7 @@ enum Disconnect {
 
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum DisconnectWord {
+pub enum DisconnectWord {
     Continue,
     Cancel,
 }

@@ -155,7 +155,8 @@ impl StreamPattern {
             } else if let Some(number) = line.strip_prefix("id: ") {
                 id = Some(number.to_owned());
             } else if let Some(data) = line.strip_prefix("data: ") {
-                parts.push(Part::Frame { id: id.take(), json: parse(data)? });
+                let json = if data == "[DONE]" { Value::from(data) } else { parse(data)? };
+                parts.push(Part::Frame { id: id.take(), json });
             } else if !line.is_empty() {
                 return Err(format!("the example has a line of no known form: {line:?}"));
             }

@@ -10,6 +10,7 @@ pub mod fold;
 pub mod gateway;
 pub mod http;
 pub mod lock;
+pub mod node;
 pub mod postgres;
 pub mod proxy;
 pub mod python;

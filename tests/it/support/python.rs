@@ -96,7 +96,7 @@ async fn system_python() -> Option<String> {
 }
 
 /// Waits until no other process has this file locked, and locks it until it is closed.
-async fn locked(path: PathBuf) -> Result<File, String> {
+pub(super) async fn locked(path: PathBuf) -> Result<File, String> {
     let lock = move || {
         let file = File::options().create(true).truncate(false).write(true).open(&path)?;
         file.lock()?;
@@ -107,7 +107,7 @@ async fn locked(path: PathBuf) -> Result<File, String> {
 }
 
 /// Runs a program to its end. An error is what it said.
-async fn run(command: &mut Command) -> Result<(), String> {
+pub(super) async fn run(command: &mut Command) -> Result<(), String> {
     command.stdin(Stdio::null()).kill_on_drop(true);
     let shown = format!("{:?}", command.as_std());
     let output = match tokio::time::timeout(SETUP_PATIENCE, command.output()).await {

@@ -63,9 +63,16 @@ pub struct Parser {
     id: Option<u64>,
     data: Option<String>,
     retry: Option<u64>,
+    /// Whether what comes are OpenAI's chunks.
+    chunks: bool,
 }
 
 impl Parser {
+    /// For OpenAI's chunks, which have no type, and a last one that is no JSON and is given as a text.
+    pub fn of_chunks() -> Self {
+        Parser { chunks: true, ..Parser::default() }
+    }
+
     /// Takes the next bytes and gives back what is complete now.
     pub fn feed(&mut self, bytes: &[u8]) -> Vec<Item> {
         let mut items = Vec::new();
@@ -90,11 +97,14 @@ impl Parser {
                 assert!(self.id.is_none(), "a frame with a number and no data");
                 return None;
             };
-            let json: Value = serde_json::from_str(&data).unwrap_or_else(|error| panic!("{error} in {data}"));
-            assert!(json.is_object(), "not an object: {data}");
+            let json = match self.chunks && data == "[DONE]" {
+                true => Value::from(data.as_str()),
+                false => serde_json::from_str(&data).unwrap_or_else(|error| panic!("{error} in {data}")),
+            };
+            assert!(self.chunks || json.is_object(), "not an object: {data}");
             let frame = Frame { id: self.id.take(), data, json, at: Instant::now() };
             let line_bytes = frame.data.len() + "data: ".len();
-            let bounded = !UNBOUNDED.contains(&frame.kind());
+            let bounded = self.chunks || !UNBOUNDED.contains(&frame.kind());
             assert!(line_bytes <= MAX_LINE_BYTES || !bounded, "a line of {line_bytes} bytes");
             return Some(Item::Frame(frame));
         }
