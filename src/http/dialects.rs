@@ -21,13 +21,13 @@ pub enum DialectName {
     Native,
     /// The messages of the sync engine.
     Sync,
+    /// Progress events.
+    Progress,
     /// OpenAI's chat completions, on their own route only.
     OpenAi {
         /// With token counts at the end.
         include_usage: bool,
     },
-    /// Progress events.
-    Progress,
 }
 
 /// The names of tasks, as far as they are known.
@@ -54,17 +54,13 @@ impl DialectName {
 
     /// An encoder for one reader, who has everything up to `after`; `None` where frames go out as they are.
     pub fn speaking(self, app: &App, after: SyncId, tasks: Tasks) -> Option<Speaking> {
-        match self {
-            DialectName::Native => None,
-            DialectName::Sync => {
-                let dialect: Box<dyn Dialect> = Box::new(Sync::new(Spelling::Camel, Features::ALL));
-                Some(Speaking::new(dialect, Duration::ZERO))
-            }
-            DialectName::OpenAi { include_usage } => {
-                Some(Speaking::new(Box::new(ChatStream::new(include_usage)), Duration::ZERO))
-            }
-            DialectName::Progress => Some(progress(app, after, tasks, false)),
-        }
+        let dialect: Box<dyn Dialect> = match self {
+            DialectName::Native => return None,
+            DialectName::Progress => return Some(progress(app, after, tasks, false)),
+            DialectName::Sync => Box::new(Sync::new(Spelling::Camel, Features::ALL)),
+            DialectName::OpenAi { include_usage } => Box::new(ChatStream::new(include_usage)),
+        };
+        Some(Speaking::new(dialect, Duration::ZERO))
     }
 
     /// Whether its readers come back to a stream, and are told when.

@@ -112,7 +112,7 @@ async fn a_session_goes_on_after_a_restart_and_counts_its_turns() {
     let first = turn(&mut socket).await;
     assert_eq!(brief(&first), [("thought", "Hm."), ("final_answer", "One.")]);
     gateway.stored().await;
-    gateway.restart().await;
+    gateway.kill_and_restart().await;
     let last = first[0]["sync_id"].as_u64().expect("a number");
     let mut socket = Socket::open(gateway.address(), &format!("/ws/chat/s?last_sync_id={last}")).await;
     assert_eq!(socket.get().await, json!({"type": "resumed", "verdict": "exact", "last_sync_id": last}));
