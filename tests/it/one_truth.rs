@@ -112,7 +112,7 @@ async fn all_watchers_of_a_conversation_are_told_the_same() {
     let mut parts = Socket::open(gateway.address(), "/ws/chat/watched?last_sync_id=0&stream=tokens").await;
     assert_eq!(steps(&mut parts).await, first);
     // What has ended and is stored is no task any more.
-    gateway.stored().await;
+    gateway.idle().await;
     let mut listener = Socket::open(gateway.address(), "/ws/progress").await;
     listener.is_quiet().await;
 

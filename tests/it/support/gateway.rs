@@ -202,6 +202,17 @@ impl Gateway {
         .await;
     }
 
+    /// Waits until nothing runs here, and all of what did is stored.
+    pub async fn idle(&self) {
+        within("nothing runs", async {
+            while self.get("/readyz").await.json()["running"] != 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+        self.stored().await;
+    }
+
     /// A new process on the same store, after the old one has ended.
     pub async fn restart(&mut self) {
         let ended = self.child.try_wait().expect("the child can be asked");
