@@ -40,7 +40,7 @@ impl Features {
     ///
     /// # Errors
     /// The first name that is none of theirs.
-    pub fn named<'a>(names: &'a [String]) -> Result<Self, &'a str> {
+    pub fn named(names: &[String]) -> Result<Self, &str> {
         let mut features = Features::NONE;
         for name in names {
             match name.as_str() {

@@ -83,7 +83,7 @@ async fn two_hundred_sockets_that_are_cut_lose_nothing_and_double_nothing() {
     for tab in join_all(storms).await.into_iter().flatten() {
         assert_eq!(tab.inexact, 0, "every position was exact");
         // The tab itself has refused numbers that do not rise, and verified the digests.
-        assert_eq!(tab.held(), [expected.clone()]);
+        assert_eq!(tab.held(), std::slice::from_ref(&expected));
         let message = tab.messages.values().next().expect("a message");
         let check = &message.complete()["check"];
         assert_eq!(check["text"]["sha256"], crate::support::sha256_hex(&message.text));

@@ -73,10 +73,10 @@ impl Session {
     /// Looks for generations that have begun since the last look, until there is none and this task is woken by the next.
     fn look(&mut self, cx: &mut Context<'_>, out: &mut Outbox) {
         loop {
-            if let Some(another) = &mut self.another {
-                if another.poll_unpin(cx).is_pending() {
-                    return;
-                }
+            if let Some(another) = &mut self.another
+                && another.poll_unpin(cx).is_pending()
+            {
+                return;
             }
             // Seen before the look, so that what begins meanwhile is seen as well.
             self.begun.mark_unchanged();
