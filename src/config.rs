@@ -62,7 +62,7 @@ pub struct Config {
 pub struct ServerConfig {
     /// Address and port; port 0 picks a free one.
     pub listen: SocketAddr,
-    /// The URL under which clients reach the server, without a trailing slash; for absolute links.
+    /// The URL under which clients reach the server, without a trailing slash.
     pub public_url: Option<String>,
     /// A path in front of all routes: empty, or `/` and a name, without a trailing slash.
     pub base_path: String,

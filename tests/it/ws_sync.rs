@@ -341,6 +341,10 @@ async fn the_subprotocol_is_named_when_it_is_offered_and_a_plain_request_is_told
     assert_eq!(offer("other, thinkwire.v1", "same-origin").await, (101, true));
     assert_eq!(offer("other", "same-origin").await, (101, false));
     assert_eq!(offer("thinkwire.v1", "cross-site").await.0, 403);
+    // Not every browser says where a page that opens a socket is from, but all say who it is.
+    let page = async |origin: &str| handshake(gateway.address(), "/ws", &[("origin", origin)]).await.0;
+    assert_eq!(page(&format!("http://{}", gateway.address())).await, 101);
+    assert_eq!(page("https://evil.example").await, 403);
     let plain = gateway.get("/ws").await.expect(400).json();
     assert_eq!(plain["error"]["code"], "invalid_request");
 }

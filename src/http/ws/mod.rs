@@ -7,6 +7,7 @@ mod echo;
 mod inbox;
 mod keepalive;
 mod leaving;
+mod origin;
 mod outbox;
 mod progress;
 mod rate;
@@ -14,6 +15,8 @@ mod socket;
 mod steps;
 mod subscription;
 mod sync;
+
+use std::rc::Rc;
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -27,7 +30,6 @@ use super::error::ApiError;
 use super::launch::Service;
 use super::{App, Worker, caller, input};
 use crate::event::{ErrorCode, Fault};
-use std::rc::Rc;
 
 #[cfg(debug_assertions)]
 pub use self::echo::echo;
@@ -58,6 +60,7 @@ fn open<T: Talk + Unpin + 'static>(
 ) -> Result<HttpResponse, ApiError> {
     input::same_site(request)?;
     let refuse = |fault| ApiError::new(request, fault);
+    origin::check(request, app.config.server.public_url.as_deref()).map_err(refuse)?;
     if app.running.is_draining() {
         let message = "The gateway is about to end; come back in a moment.";
         return Err(refuse(Fault::new(ErrorCode::Draining, message)));
