@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::event::{ChatMessage, ConversationId, ErrorCode, Fault, ReasoningEffort, Role, ToolCall, text_or_parts};
@@ -15,6 +16,7 @@ const CONVERSATION_KEYS: [&str; 2] = ["conversation_id", "conversationId"];
 #[derive(Debug, Deserialize)]
 pub struct ChatRequest {
     model: Option<String>,
+    #[serde(deserialize_with = "messages")]
     messages: Vec<Message>,
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
@@ -31,6 +33,11 @@ pub struct ChatRequest {
     n: Option<u64>,
     #[serde(default, deserialize_with = "or_default")]
     metadata: BTreeMap<String, String>,
+}
+
+/// The one field that is large and deep: what is wrong in it is said to be in it.
+fn messages<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Message>, D::Error> {
+    Vec::deserialize(deserializer).map_err(|error| D::Error::custom(format!("messages: {error}")))
 }
 
 #[derive(Debug, Deserialize)]
