@@ -229,7 +229,7 @@ async fn a_peer_that_answers_no_ping_is_closed() {
 #[tokio::test]
 async fn a_client_that_never_reads_is_closed_and_holds_little() {
     let upstream = Upstream::start().await;
-    let gateway = Gateway::with(&upstream, Setup::new().toml("[websocket]\nping_ms = 500")).await;
+    let gateway = Gateway::with(&upstream, Setup::new().toml("[websocket]\nping_ms = 1000")).await;
     let conversation = new_id();
     let piece = "x".repeat(500);
     let chat = (0..4_000).fold(Chat::new(), |chat, _| chat.text(&piece).pause(Duration::from_millis(1)));
