@@ -1,8 +1,6 @@
 //! The frames of a run one by one, with and without a number, as events.
 
-use memchr::{memchr, memmem};
-
-use crate::event::{Event, SyncId};
+use crate::event::{Event, SyncId, frame};
 
 /// One frame, read.
 pub(super) struct Read {
@@ -13,29 +11,7 @@ pub(super) struct Read {
 
 /// Reads whole frames in their order. What is no event (a comment, a frame about the reader's position) is passed over.
 pub(super) fn read(frames: &[u8]) -> impl Iterator<Item = Read> {
-    let mut rest = frames;
-    std::iter::from_fn(move || {
-        loop {
-            let end = memmem::find(rest, b"\n\n")?;
-            let (frame, behind) = rest.split_at(end);
-            rest = &behind[2..];
-            if let Some(read) = read_one(frame) {
-                return Some(read);
-            }
-        }
-    })
-}
-
-fn read_one(frame: &[u8]) -> Option<Read> {
-    let (id, line) = match frame.strip_prefix(b"id: ") {
-        None => (None, frame),
-        Some(numbered) => {
-            let (id, line) = numbered.split_at(memchr(b'\n', numbered)?);
-            (Some(SyncId::new(str::from_utf8(id).ok()?.parse().ok()?)), &line[1..])
-        }
-    };
-    let event = serde_json::from_slice(line.strip_prefix(b"data: ")?).ok()?;
-    Some(Read { id, event })
+    frame::objects(frames).filter_map(|(id, json)| Some(Read { id, event: serde_json::from_slice(json).ok()? }))
 }
 
 #[cfg(test)]

@@ -246,18 +246,32 @@ pub fn frames(run: &[u8]) -> impl Iterator<Item = Frame<'_>> {
     })
 }
 
-/// The JSON objects of frames that may lack their numbers, as those have that tell several things of one moment.
+/// The JSON objects of frames that may lack their numbers, as those have that tell several things of one moment. What is no
+/// such frame, a comment for instance, is passed over.
 pub fn objects(frames: &[u8]) -> impl Iterator<Item = (Option<SyncId>, &[u8])> {
     let mut rest = frames;
     std::iter::from_fn(move || {
-        let end = memmem::find(rest, b"\n\n")?;
-        let (frame, behind) = (&rest[..end], &rest[end + 2..]);
-        rest = behind;
-        let Some(numbered) = frame.strip_prefix(b"id: ") else { return Some((None, frame.strip_prefix(b"data: ")?)) };
-        let line_end = memchr::memchr(b'\n', numbered)?;
-        let id = std::str::from_utf8(&numbered[..line_end]).ok()?.parse().ok()?;
-        Some((Some(SyncId::new(id)), numbered[line_end + 1..].strip_prefix(b"data: ")?))
+        loop {
+            let end = memmem::find(rest, b"\n\n")?;
+            let frame = &rest[..end];
+            rest = &rest[end + 2..];
+            if let Some(object) = object(frame) {
+                return Some(object);
+            }
+        }
     })
+}
+
+fn object(frame: &[u8]) -> Option<(Option<SyncId>, &[u8])> {
+    let (id, line) = match frame.strip_prefix(b"id: ") {
+        None => (None, frame),
+        Some(numbered) => {
+            let line_end = memchr::memchr(b'\n', numbered)?;
+            let id = std::str::from_utf8(&numbered[..line_end]).ok()?.parse().ok()?;
+            (Some(SyncId::new(id)), &numbered[line_end + 1..])
+        }
+    };
+    Some((id, line.strip_prefix(b"data: ")?))
 }
 
 /// The part of a run that comes after `position`.
@@ -313,6 +327,7 @@ mod tests {
     #[test]
     fn objects_are_found_with_and_without_numbers() {
         let mut out = BytesMut::from(&unnumbered(&text("a"))[..]);
+        out.put_slice(b": ping\n\n");
         encode(SyncId::new(7), &text("b"), None, &mut out);
         let seen: Vec<(Option<u64>, Event)> = objects(&out)
             .map(|(id, json)| (id.map(SyncId::get), serde_json::from_slice(json).expect("an event")))
